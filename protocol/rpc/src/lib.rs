@@ -1,0 +1,80 @@
+//! The records that Perseid's parts exchange, as protobuf.
+//!
+//! `goim.logic.PushMsg` is goim's own Kafka record; Perseid's fields start at 100, so that goim's job reads ours and ours
+//! reads goim's.
+
+use bytes::Bytes;
+
+/// What kind of push a [`PushMsg`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, prost::Enumeration)]
+#[repr(i32)]
+pub enum PushType {
+    /// To session keys or (ours) to users.
+    Push = 0,
+    /// To a room.
+    Room = 1,
+    /// To every session.
+    Broadcast = 2,
+}
+
+/// goim's `goim.logic.PushMsg`, the value of a record in the push topic.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct PushMsg {
+    /// See [`PushType`].
+    #[prost(enumeration = "PushType", tag = "1")]
+    pub r#type: i32,
+    /// Operation of the frame.
+    #[prost(int32, tag = "2")]
+    pub operation: i32,
+    /// Broadcast: sessions per second over all comets; 0 = as fast as it goes.
+    #[prost(int32, tag = "3")]
+    pub speed: i32,
+    /// The comet that holds the keys; empty when the job is to find it.
+    #[prost(string, tag = "4")]
+    pub server: String,
+    /// Room id, `type://id`.
+    #[prost(string, tag = "5")]
+    pub room: String,
+    /// Session keys.
+    #[prost(string, repeated, tag = "6")]
+    pub keys: Vec<String>,
+    /// Body of the frame.
+    #[prost(bytes = "bytes", tag = "7")]
+    pub msg: Bytes,
+    /// Message id (snowflake). Ours.
+    #[prost(uint64, tag = "100")]
+    pub id: u64,
+    /// Users. Ours.
+    #[prost(int64, repeated, tag = "101")]
+    pub mids: Vec<i64>,
+    /// Not delivered at or after this unix time, ms; 0 = never too late. Ours.
+    #[prost(uint64, tag = "102")]
+    pub expire_at_ms: u64,
+    /// Sender's mid as extended sessions see it. Ours.
+    #[prost(uint64, tag = "105")]
+    pub from: u64,
+    /// Trace id of the request that brought it. Ours.
+    #[prost(string, tag = "106")]
+    pub trace: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use prost::Message;
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// Bytes observed on a running goim.
+    #[test]
+    fn goims_bytes() {
+        let keys = PushMsg { operation: 1000, server: "vm".into(), keys: vec!["kk1".into()], msg: "hi".into(), ..PushMsg::default() };
+        assert_eq!(hex(&keys.encode_to_vec()), "10e8072202766d32036b6b313a026869");
+        let room = PushMsg { r#type: 1, operation: 1000, room: "test://7".into(), msg: "hi".into(), ..PushMsg::default() };
+        assert_eq!(hex(&room.encode_to_vec()), "080110e8072a08746573743a2f2f373a026869");
+        let all = PushMsg { r#type: 2, operation: 1000, speed: 64, msg: "hi".into(), ..PushMsg::default() };
+        assert_eq!(hex(&all.encode_to_vec()), "080210e80718403a026869");
+    }
+}

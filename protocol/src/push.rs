@@ -1,0 +1,128 @@
+//! What travels from job to comet: pushes, where they go, and what became of them.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::frame::{self, Extension, Header, VER_CLASSIC, VER_EXTENDED, kind};
+use crate::operation::op;
+
+/// A push, ready to be framed. Shared by reference between all that it goes to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Push {
+    /// Message id (snowflake).
+    pub id: u64,
+    /// Operation of the frame.
+    pub op: i32,
+    /// [`kind`] for extended sessions: NOTICE, or ROOM.
+    pub kind: u16,
+    /// Sender's mid, 0 = the system.
+    pub from: u64,
+    /// Conversation for extended sessions: a room's hash, else 0.
+    pub conv: u64,
+    /// Not delivered at or after this unix time, ms; 0 = never too late.
+    pub expires_at_ms: u64,
+    /// Body of the frame.
+    pub body: Bytes,
+}
+
+impl Push {
+    /// Whether it is too late at `now_ms`.
+    pub const fn is_expired(&self, now_ms: u64) -> bool {
+        self.expires_at_ms != 0 && now_ms >= self.expires_at_ms
+    }
+
+    /// Length of the frame, bytes.
+    pub fn frame_len(&self, extended: bool) -> usize {
+        self.body.len() + if extended { frame::EXTENDED_HEADER_LEN } else { frame::CLASSIC_HEADER_LEN }
+    }
+
+    /// Appends the frame: `ver` 1 with 16 bytes of header, or `ver` 2 with 72; `seq` 0.
+    pub fn put_frame(&self, out: &mut Vec<u8>, extended: bool) {
+        if extended {
+            let ext = Extension { id: self.id, conv: self.conv, from: self.from, kind: self.kind, ..Extension::default() };
+            frame::put_extended(out, &Header { ver: VER_EXTENDED, op: self.op, seq: 0, ext }, &self.body);
+        } else {
+            frame::put_classic(out, &Header { ver: VER_CLASSIC, op: self.op, seq: 0, ext: Extension::default() }, &self.body);
+        }
+    }
+}
+
+/// Appends the header that wraps `inner_len` bytes of frames for a classic WebSocket session (op 9).
+pub fn put_raw_header(out: &mut Vec<u8>, inner_len: usize) {
+    frame::put_classic_header(out, &Header { ver: VER_CLASSIC, op: op::RAW, seq: 0, ext: Extension::default() }, inner_len);
+}
+
+/// Builds the push of a room: `kind` ROOM and `conv` as extended sessions see it.
+pub fn room_push(room_id: &str, push: Push) -> Push {
+    Push { kind: kind::ROOM, conv: crate::room::room_hash(room_id), ..push }
+}
+
+/// Where a session lives. Addresses are never reused: `incarnation` and `generation` see to that.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct SessionAddr {
+    /// The comet, as numbered by discovery; 0 in the standalone.
+    pub node: u32,
+    /// Which life of that comet (low bits of its start time).
+    pub incarnation: u32,
+    /// The worker in it.
+    pub worker: u16,
+    /// Slot in the worker's slab.
+    pub slot: u32,
+    /// Which use of that slot.
+    pub generation: u32,
+}
+
+/// Whom one delivery is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// One session; filtered by what it accepts.
+    Session(SessionAddr),
+    /// The sessions of a room, whatever they accept.
+    Room(Arc<str>),
+    /// Every session, filtered by what it accepts.
+    All {
+        /// Sessions per second on this comet; 0 = as fast as it goes.
+        speed: u32,
+    },
+}
+
+/// A push and whom it is for. The order of deliveries in a batch, and of batches, is the order of the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delivery {
+    /// For whom.
+    pub target: Target,
+    /// What.
+    pub push: Arc<Push>,
+}
+
+/// Why a frame was not delivered. Every drop is counted under one of these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Drop {
+    /// The target has no session (any more).
+    Offline,
+    /// The session does not accept the operation.
+    Filtered,
+    /// Too late.
+    Expired,
+    /// The session (or the node) has too much waiting.
+    Slow,
+    /// The session was ending.
+    Closing,
+}
+
+impl Drop {
+    /// Every reason, in the order of their discriminants.
+    pub const ALL: [Self; 5] = [Self::Offline, Self::Filtered, Self::Expired, Self::Slow, Self::Closing];
+
+    /// The word in metrics and answers.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Offline => "offline",
+            Self::Filtered => "filtered",
+            Self::Expired => "expired",
+            Self::Slow => "slow",
+            Self::Closing => "closing",
+        }
+    }
+}
