@@ -1,1 +1,25 @@
-//! Placeholder.
+//! Job: reads pushes from the event log and hands them to the comets.
+//!
+//! ```text
+//!  log ──records──▶ JobConsumer ──▶ Dispatcher ──deliveries per comet──▶ Lane (one for each comet)
+//!                                       │                                  in process: a call into the comet
+//!                                    Routes: who is online, and where       else: QueuedLane = queue + thread + transport
+//! ```
+//!
+//! [`dispatch`] decides who gets what, [`lane`] is the way to one comet, [`driver`] joins both to the log, and [`metrics`]
+//! counts: every session, key, user or comet that a push was for ends as a delivery or as a drop with a reason.
+//!
+//! **Invariants**: what goes to one comet goes in the order of the log. Nothing here blocks the log's thread. A record that
+//! makes no sense is counted and skipped. Everything that waits is bounded in bytes.
+//!
+//! Not here: sockets, frames, and what a session accepts (the comet knows).
+
+pub mod dispatch;
+pub mod driver;
+pub mod lane;
+pub mod metrics;
+
+pub use dispatch::{Batches, Counts, Dead, Dispatcher, Routes};
+pub use driver::JobConsumer;
+pub use lane::{Lane, LaneConfig, LaneError, QueuedLane, Transport, TransportError};
+pub use metrics::{DropReason, Metrics, MetricsSnapshot};

@@ -92,11 +92,14 @@ impl<'de> Deserialize<'de> for AuthRequest {
                         "key" => request.key = or_zero(&mut map)?,
                         "room_id" => request.room_id = or_zero(&mut map)?,
                         "platform" => request.platform = or_zero(&mut map)?,
-                        "accepts" => request.accepts = or_zero(&mut map)?,
+                        "accepts" => {
+                            let list: Vec<Option<i32>> = or_zero(&mut map)?;
+                            request.accepts = list.into_iter().map(Option::unwrap_or_default).collect();
+                        }
                         "token" => request.token = or_zero(&mut map)?,
                         "device_id" => request.device_id = or_zero(&mut map)?,
-                        "pos" => request.pos = or_zero(&mut map)?,
-                        "epoch" => request.epoch = or_zero(&mut map)?,
+                        "pos" => request.pos = or_zero::<A, Number>(&mut map)?.0,
+                        "epoch" => request.epoch = or_zero::<A, Number>(&mut map)?.0,
                         _ => {
                             map.next_value::<IgnoredAny>()?;
                         }
@@ -111,6 +114,32 @@ impl<'de> Deserialize<'de> for AuthRequest {
 
 fn or_zero<'de, A: MapAccess<'de>, T: Deserialize<'de> + Default>(map: &mut A) -> Result<T, A::Error> {
     Ok(map.next_value::<Option<T>>()?.unwrap_or_default())
+}
+
+/// A `u64` that is read from a number or from its decimal text.
+#[derive(Default)]
+struct Number(u64);
+
+impl<'de> Deserialize<'de> for Number {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl Visitor<'_> for Either {
+            type Value = Number;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an unsigned number, or its decimal text")
+            }
+
+            fn visit_u64<E>(self, value: u64) -> Result<Number, E> {
+                Ok(Number(value))
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Number, E> {
+                text.parse().map(Number).map_err(|_| E::invalid_value(serde::de::Unexpected::Str(text), &self))
+            }
+        }
+        deserializer.deserialize_any(Either)
+    }
 }
 
 /// The body of AUTH_REPLY to an extended session.

@@ -145,7 +145,9 @@ impl From<crate::FrameError> for CloseReason {
     fn from(error: crate::FrameError) -> Self {
         match error {
             crate::FrameError::TooLarge { .. } => Self::FrameTooLarge,
-            crate::FrameError::HeaderLen(_) | crate::FrameError::PackageLen { .. } => Self::BadFrame,
+            crate::FrameError::HeaderLen(_) | crate::FrameError::PackageLen { .. } | crate::FrameError::Cut { .. } => {
+                Self::BadFrame
+            }
         }
     }
 }

@@ -123,6 +123,12 @@ pub enum FrameError {
         /// What is allowed.
         limit: usize,
     },
+    /// A frame inside a wrapper (op 9, a page) or a WebSocket message goes on behind its end.
+    #[error("a frame is cut off: its wrapper has only {wrapper_bytes} bytes more")]
+    Cut {
+        /// What was left for it, bytes.
+        wrapper_bytes: usize,
+    },
 }
 
 fn be16(b: &[u8], at: usize) -> u16 {

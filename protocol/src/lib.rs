@@ -10,6 +10,7 @@
 pub mod auth;
 pub mod close;
 pub mod frame;
+pub mod key;
 pub mod limits;
 pub mod operation;
 pub mod operations;
@@ -20,5 +21,6 @@ pub mod session;
 
 pub use close::CloseReason;
 pub use frame::{Extension, FrameError, Header};
+pub use key::SessionKey;
 pub use operation::op;
 pub use refusal::Refusal;

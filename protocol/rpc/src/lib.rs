@@ -56,6 +56,18 @@ pub struct PushMsg {
     /// Trace id of the request that brought it. Ours.
     #[prost(string, tag = "106")]
     pub trace: String,
+    /// Idempotency key of the request; empty: none. Ours.
+    #[prost(string, tag = "107")]
+    pub idem: String,
+    /// The account that the idempotency key belongs to. Ours.
+    #[prost(string, tag = "108")]
+    pub account: String,
+    /// Fingerprint of the request, by which a retry is told from another request with the same key; set with `idem`. Ours.
+    #[prost(fixed64, tag = "109")]
+    pub hash: u64,
+    /// How many recipients the answer named; set with `idem`, so that a retry gets the same answer. Ours.
+    #[prost(uint64, tag = "110")]
+    pub recipients: u64,
 }
 
 #[cfg(test)]

@@ -64,6 +64,13 @@ impl Session {
         self
     }
 
+    /// Gives up when nothing has come from the server by `deadline_ms`; without this, AUTH is waited for without end.
+    #[must_use]
+    pub const fn with_deadline_ms(mut self, deadline_ms: u64) -> Self {
+        self.silence_deadline_ms = deadline_ms;
+        self
+    }
+
     /// Whether AUTH was accepted.
     pub const fn is_ready(&self) -> bool {
         self.ready
@@ -117,7 +124,7 @@ impl Session {
                 while !rest.is_empty() {
                     // A frame cut off inside its wrapper can never be completed.
                     let Some(inner) = Self::decode(rest)? else {
-                        return Err(FrameError::PackageLen { package_len: 0, header_len: 0 });
+                        return Err(FrameError::Cut { wrapper_bytes: rest.len() });
                     };
                     on_event(Event::Push { header: inner.header, body: inner.body });
                     rest = &rest[inner.len..];

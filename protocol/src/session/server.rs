@@ -144,8 +144,11 @@ impl Session {
         }
     }
 
-    /// Takes note of the outcome of AUTH.
+    /// Takes note of the outcome of AUTH. An outcome that comes after the end changes nothing.
     pub fn handle_auth(&mut self, accepted: bool, now_ms: u64, limits: &Limits) {
+        if self.phase == Phase::Ended {
+            return;
+        }
         self.phase = if accepted { Phase::Live } else { Phase::Ended };
         self.deadline_ms = now_ms.saturating_add(limits.silence_ms);
     }
@@ -180,7 +183,12 @@ impl Session {
         let header = &frame.header;
         let request = match header.op {
             op::HEARTBEAT => return Ok((self.reply_to(header, op::HEARTBEAT_REPLY), Request::Heartbeat)),
-            op::CHANGE_ROOM | op::SUB | op::UNSUB => control(frame, limits).unwrap_or(Request::EchoOnly),
+            op::CHANGE_ROOM | op::SUB | op::UNSUB => match control(frame, limits) {
+                // What stands beyond the 16 bytes of a classic header counts for nothing.
+                Some(Request::ChangeRoom { room, .. }) => Request::ChangeRoom { room, pos: 0 },
+                Some(request) => request,
+                None => Request::EchoOnly,
+            },
             op::PROTO_READY | op::PROTO_FINISH => return Err(CloseReason::BadFrame),
             // Everything else goes to the business and comes back with its own operation.
             _ => return Ok((self.reply_to(header, header.op), Request::Upstream)),
@@ -198,6 +206,7 @@ impl Session {
             Class::Stored => Ok((self.reply_to(header, header.op + 1), Request::Stored)),
             Class::Control => match header.op {
                 op::HEARTBEAT => Ok((self.reply_to(header, op::HEARTBEAT_REPLY), Request::Heartbeat)),
+                op::AUTH if frame.body.len() > limits.auth_bytes_max => Err(CloseReason::FrameTooLarge),
                 op::AUTH => Ok((self.reply_to(header, op::AUTH_REPLY), Request::Renew { body: frame.body })),
                 _ => match control(frame, limits) {
                     Some(request) => Ok((self.reply_to(header, header.op + 1), request)),

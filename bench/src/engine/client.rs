@@ -1,0 +1,522 @@
+//! The sessions of one child process. Reading is the hot path: one large
+//! shared buffer, one look at the clock for each receiving call, frames walked
+//! in place, and nothing kept for a session but its place in the stream.
+
+use super::check::Track;
+use super::classic::{self, Sink, WireError};
+use super::messages::{Greeting, Opened, Phase, PhaseResult, Progress, WorkerConfig};
+use super::websocket;
+use crate::clock::now_ns;
+use crate::payload::Stamp;
+use crate::stats::Latency;
+use mio::net::TcpStream;
+use mio::{Interest, Registry, Token};
+use socket2::{Domain, Socket, Type};
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::SocketAddr;
+
+/// What one receiving call may bring.
+const READ_BYTES: usize = 256 << 10;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Not opened, or over.
+    Closed,
+    Connecting,
+    Upgrading,
+    Authenticating,
+    Online,
+}
+
+/// What is kept for one session: at most 64 bytes unless something is cut or
+/// went wrong.
+struct Session {
+    stream: Option<TcpStream>,
+    /// The beginning of a frame whose rest has not come yet.
+    carry: Option<Box<[u8]>>,
+    track: Track,
+    /// When it was to be opened.
+    due_ns: u64,
+    /// WebSocket: bytes to come of the message being read.
+    message_left: u32,
+    state: State,
+}
+
+/// All sessions of this process and what they saw.
+pub(crate) struct Pool {
+    config: WorkerConfig,
+    registry: Registry,
+    sessions: Vec<Session>,
+    buffer: Vec<u8>,
+    out: Vec<u8>,
+    books: Books,
+}
+
+/// The figures, apart from the sessions so that both can be borrowed at once.
+struct Books {
+    phase: Phase,
+    sample_mask: u64,
+    progress: Progress,
+    settled: u64,
+    opened: Opened,
+    open_latency: Latency,
+    result: PhaseResult,
+    latency: Latency,
+}
+
+impl Pool {
+    pub(crate) fn new(config: WorkerConfig, registry: Registry) -> Self {
+        let fresh =
+            || Session { stream: None, carry: None, track: Track::default(), due_ns: 0, message_left: 0, state: State::Closed };
+        let sessions = (0..config.sessions).map(|_| fresh()).collect();
+        let out = Vec::new();
+        Self { config, registry, sessions, buffer: vec![0; READ_BYTES], out, books: Books::new() }
+    }
+
+    pub(crate) fn progress(&self) -> Progress {
+        self.books.progress
+    }
+
+    /// Every session is online or has failed.
+    pub(crate) fn settled(&self) -> bool {
+        self.books.settled >= self.config.sessions
+    }
+
+    pub(crate) fn opened(&self) -> Opened {
+        let latency = self.books.open_latency.sparse();
+        Opened { online: self.books.progress.online, latency, ..self.books.opened.clone() }
+    }
+
+    /// Opens session `n`, which was due at `due_ns`.
+    pub(crate) fn open(&mut self, n: usize, due_ns: u64) {
+        let index = self.global(n);
+        let Some(session) = self.sessions.get_mut(n) else { return };
+        session.due_ns = due_ns;
+        session.state = State::Connecting;
+        let targets = self.config.targets.len() as u64;
+        let target = usize::try_from(index.checked_rem(targets).unwrap_or(0)).unwrap_or(0);
+        let Some(target) = self.config.targets.get(target).copied() else { return };
+        match connect(target, self.config.source) {
+            Ok((mut stream, connected)) => {
+                let interest = match connected {
+                    true => Interest::READABLE,
+                    false => Interest::READABLE | Interest::WRITABLE,
+                };
+                let registered = self.registry.register(&mut stream, Token(n), interest);
+                session.stream = Some(stream);
+                match registered {
+                    Ok(()) if connected => self.greet(n, target),
+                    Ok(()) => {}
+                    Err(error) => self.fail(n, &format!("register: {error}")),
+                }
+            }
+            Err(error) => self.fail(n, &format!("connect: {error}")),
+        }
+    }
+
+    /// Something happened on the socket of session `n`.
+    pub(crate) fn ready(&mut self, n: usize, writable: bool, ended: bool) {
+        let Some(session) = self.sessions.get(n) else { return };
+        let Some(stream) = session.stream.as_ref() else { return };
+        if session.state == State::Connecting {
+            if let Ok(Some(error)) = stream.take_error() {
+                return self.fail(n, &format!("connect: {error}"));
+            }
+            match stream.peer_addr() {
+                Ok(peer) if writable => self.greet(n, peer),
+                _ => return,
+            }
+        }
+        self.read(n, ended);
+    }
+
+    /// Session `n` says that it lives.
+    pub(crate) fn heartbeat(&mut self, n: usize) {
+        let Some(session) = self.sessions.get(n) else { return };
+        if session.state == State::Online {
+            self.books.progress.heartbeats += 1;
+            // Wraps after four thousand million heartbeats, harmlessly.
+            #[allow(clippy::cast_possible_truncation)]
+            let seq = self.books.progress.heartbeats as u32;
+            self.send_frame(n, classic::OP_HEARTBEAT, seq, &[]);
+        }
+    }
+
+    /// Gives up what is not online yet.
+    pub(crate) fn give_up(&mut self) {
+        for n in 0..self.sessions.len() {
+            match self.sessions[n].state {
+                State::Connecting => self.fail(n, "no connection in time"),
+                State::Upgrading => self.fail(n, "no answer to the WebSocket upgrade in time"),
+                State::Authenticating => self.fail(n, "no AUTH_REPLY in time"),
+                State::Closed | State::Online => {}
+            }
+        }
+    }
+
+    /// A new phase: every stream starts at 1 again.
+    pub(crate) fn begin(&mut self, phase: Phase) {
+        self.books.begin(phase);
+        for session in &mut self.sessions {
+            session.track = Track::default();
+        }
+    }
+
+    /// Ends the phase; `expect` gives each session's share by its number in
+    /// the fleet.
+    pub(crate) fn end(&mut self, expect: impl Fn(u64) -> u64) -> PhaseResult {
+        let lost = |(n, session): (usize, &Session)| session.track.lost(expect(self.global(n)));
+        let lost = self.sessions.iter().enumerate().map(lost).sum();
+        let mut result = std::mem::take(&mut self.books.result);
+        result.tally.lost = lost;
+        result.latency = self.books.latency.sparse();
+        result
+    }
+
+    /// Closes every session.
+    pub(crate) fn close(&mut self) {
+        let websocket = matches!(&self.config.greeting, Greeting::Auth { websocket: Some(_), .. });
+        for session in &mut self.sessions {
+            if let (Some(mut stream), State::Online) = (session.stream.take(), session.state)
+                && websocket
+            {
+                self.out.clear();
+                websocket::put_close(&mut self.out, 0);
+                let _ = stream.write(&self.out);
+            }
+            session.carry = None;
+            session.state = State::Closed;
+        }
+        self.books.progress.online = 0;
+    }
+
+    /// The number of this child's session `n` in the whole fleet.
+    fn global(&self, n: usize) -> u64 {
+        n as u64 * self.config.children + self.config.child
+    }
+
+    fn greet(&mut self, n: usize, target: SocketAddr) {
+        let next = match &self.config.greeting {
+            Greeting::None => return self.online(n),
+            Greeting::Auth { websocket: Some(path), .. } => {
+                self.out = websocket::request(&target.to_string(), path);
+                State::Upgrading
+            }
+            Greeting::Auth { websocket: None, .. } => return self.authenticate(n),
+        };
+        self.sessions[n].state = next;
+        self.flush(n);
+    }
+
+    fn authenticate(&mut self, n: usize) {
+        let index = self.global(n).cast_signed();
+        let Greeting::Auth { first_mid, room, key_prefix, token, .. } = &self.config.greeting else {
+            return;
+        };
+        let mid = first_mid.saturating_add(index);
+        let key = key_prefix.as_ref().map_or_else(String::new, |prefix| format!("{prefix}{mid}"));
+        let mut auth = serde_json::json!({
+            "mid": mid,
+            "key": key,
+            "room_id": room.as_deref().unwrap_or(""),
+            "platform": "bench",
+            "accepts": [classic::OP_PUSH],
+        });
+        if let Some(token) = token {
+            auth["token"] = token.as_str().into();
+        }
+        self.sessions[n].state = State::Authenticating;
+        self.send_frame(n, classic::OP_AUTH, 1, auth.to_string().as_bytes());
+    }
+
+    fn online(&mut self, n: usize) {
+        let now = now_ns();
+        self.sessions[n].state = State::Online;
+        self.books.settled += 1;
+        self.books.progress.online += 1;
+        self.books.open_latency.record(now.saturating_sub(self.sessions[n].due_ns));
+        self.books.opened.last_ns = now;
+    }
+
+    fn fail(&mut self, n: usize, reason: &str) {
+        let session = &mut self.sessions[n];
+        let was = std::mem::replace(&mut session.state, State::Closed);
+        session.stream = None;
+        session.carry = None;
+        let reasons = match was {
+            State::Closed => return,
+            State::Online => {
+                self.books.progress.online -= 1;
+                self.books.progress.dropped += 1;
+                &mut self.books.result.drops
+            }
+            _ => {
+                self.books.settled += 1;
+                self.books.progress.failed += 1;
+                &mut self.books.opened.failures
+            }
+        };
+        *reasons.entry(reason.to_owned()).or_default() += 1;
+    }
+
+    fn send_frame(&mut self, n: usize, op: u32, seq: u32, body: &[u8]) {
+        self.out.clear();
+        if matches!(&self.config.greeting, Greeting::Auth { websocket: Some(_), .. }) {
+            let mut frame = Vec::with_capacity(classic::HEADER_LEN + body.len());
+            classic::put_frame(&mut frame, op, seq, body);
+            websocket::put_message(&mut self.out, &frame, seq.wrapping_mul(0x9e37_79b9));
+        } else {
+            classic::put_frame(&mut self.out, op, seq, body);
+        }
+        self.flush(n);
+    }
+
+    /// Writes `out`. What a session sends is tiny, so a socket that does not
+    /// take it whole belongs to a server that has stopped reading.
+    fn flush(&mut self, n: usize) {
+        let Some(stream) = self.sessions[n].stream.as_mut() else { return };
+        match stream.write(&self.out) {
+            Ok(written) if written == self.out.len() => {}
+            Ok(_) => self.fail(n, "the server stopped reading"),
+            Err(error) => self.fail(n, &format!("send: {}", error.kind())),
+        }
+    }
+
+    /// Reads all there is. `ended`: the peer closed, so read to the end; else a
+    /// call that does not fill the buffer has emptied the socket, and the next
+    /// byte is a new edge.
+    fn read(&mut self, n: usize, ended: bool) {
+        loop {
+            let session = &mut self.sessions[n];
+            let Some(stream) = session.stream.as_mut() else { return };
+            let kept = session.carry.as_ref().map_or(0, |carry| carry.len());
+            if self.buffer.len() < kept + READ_BYTES / 2 {
+                self.buffer.resize(kept + READ_BYTES, 0);
+            }
+            if let Some(carry) = &session.carry {
+                self.buffer[..kept].copy_from_slice(carry);
+            }
+            let room = self.buffer.len() - kept;
+            match stream.read(&mut self.buffer[kept..]) {
+                Ok(0) => return self.fail(n, "closed by the server"),
+                Ok(got) => {
+                    let end = kept + got;
+                    match self.take(n, end) {
+                        Ok(()) if got < room && !ended => return,
+                        Ok(()) => {}
+                        Err(error) => return self.fail(n, error.0),
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return self.fail(n, &format!("receive: {}", error.kind())),
+            }
+        }
+    }
+
+    /// Takes the first `end` bytes of the buffer, which belong to session `n`.
+    #[inline]
+    fn take(&mut self, n: usize, end: usize) -> Result<(), WireError> {
+        let mut at = 0;
+        if self.sessions[n].state == State::Upgrading {
+            match websocket::response(&self.buffer[..end])? {
+                Some(len) => at = len,
+                None => {
+                    self.sessions[n].carry = Some(self.buffer[..end].into());
+                    return Ok(());
+                }
+            }
+            self.authenticate(n);
+        }
+        let session = &mut self.sessions[n];
+        let data = &self.buffer[at..end];
+        self.books.result.reads += 1;
+        self.books.result.bytes += data.len() as u64;
+        let mut reader = Reader {
+            track: &mut session.track,
+            books: &mut self.books,
+            now_ns: now_ns(),
+            authenticated: false,
+            pong: None,
+            bye: None,
+        };
+        let consumed = match &self.config.greeting {
+            Greeting::Auth { websocket: Some(_), .. } => websocket::walk(&mut session.message_left, data, &mut reader)?,
+            _ => classic::walk(data, &mut reader)?,
+        };
+        let Reader { authenticated, pong, bye, .. } = reader;
+        if consumed < data.len() {
+            session.carry = Some(data[consumed..].into());
+        } else if session.carry.is_some() {
+            session.carry = None;
+        }
+        if authenticated && session.state == State::Authenticating {
+            self.online(n);
+        }
+        if let Some(payload) = pong {
+            self.out.clear();
+            websocket::put_pong(&mut self.out, &payload, 0);
+            self.flush(n);
+        }
+        if let Some(code) = bye {
+            self.fail(n, &format!("closed by the server with code {code}"));
+        }
+        Ok(())
+    }
+}
+
+/// What one receiving call of one session brings.
+struct Reader<'a> {
+    track: &'a mut Track,
+    books: &'a mut Books,
+    now_ns: u64,
+    authenticated: bool,
+    pong: Option<Vec<u8>>,
+    bye: Option<u16>,
+}
+
+impl Sink for Reader<'_> {
+    #[inline]
+    fn frame(&mut self, op: u32, body: &[u8]) {
+        match op {
+            classic::OP_PUSH => self.books.message(self.track, body, self.now_ns),
+            classic::OP_AUTH_REPLY => self.authenticated = true,
+            classic::OP_HEARTBEAT_REPLY => self.books.progress.heartbeat_replies += 1,
+            _ => {}
+        }
+    }
+
+    #[cold]
+    fn ping(&mut self, payload: &[u8]) {
+        self.pong = Some(payload.to_vec());
+    }
+
+    #[cold]
+    fn bye(&mut self, code: u16) {
+        self.bye = Some(code);
+    }
+}
+
+impl Books {
+    fn new() -> Self {
+        let phase = Phase { marker: 0, from_ns: 0, to_ns: 0, sample_shift: 0, marks: 0 };
+        Self {
+            phase,
+            sample_mask: 0,
+            progress: Progress::default(),
+            settled: 0,
+            opened: Opened::default(),
+            open_latency: Latency::default(),
+            result: PhaseResult::default(),
+            latency: Latency::default(),
+        }
+    }
+
+    fn begin(&mut self, phase: Phase) {
+        self.phase = phase;
+        self.sample_mask = (1 << phase.sample_shift.min(32)) - 1;
+        self.progress.received = 0;
+        self.latency = Latency::default();
+        self.result = PhaseResult { first_us: vec![0; phase.marks], last_us: vec![0; phase.marks], ..PhaseResult::default() };
+    }
+
+    /// One message of operation 1000.
+    #[inline]
+    fn message(&mut self, track: &mut Track, body: &[u8], now_ns: u64) {
+        let stamp = match Stamp::decode(body) {
+            Some(stamp) if stamp.marker == self.phase.marker => stamp,
+            _ => {
+                self.result.foreign += 1;
+                return;
+            }
+        };
+        track.observe(stamp.seq, &mut self.result.tally);
+        self.progress.received += 1;
+        self.result.last_ns = now_ns;
+        if stamp.due_ns < self.phase.from_ns || stamp.due_ns >= self.phase.to_ns {
+            return;
+        }
+        let late_ns = now_ns.saturating_sub(stamp.due_ns);
+        if self.result.in_window & self.sample_mask == 0 {
+            self.latency.record(late_ns);
+        }
+        self.result.in_window += 1;
+        if self.phase.marks > 0 {
+            self.mark(stamp.seq, late_ns);
+        }
+    }
+
+    /// First and last receiver. This process reads in the order of time, so
+    /// the last one to come here is the last.
+    #[inline]
+    fn mark(&mut self, seq: u64, late_ns: u64) {
+        let index = usize::try_from(seq.wrapping_sub(1)).unwrap_or(usize::MAX);
+        let late_us = u32::try_from(late_ns / 1_000 + 1).unwrap_or(u32::MAX);
+        if let (Some(first), Some(last)) = (self.result.first_us.get_mut(index), self.result.last_us.get_mut(index)) {
+            if *first == 0 {
+                *first = late_us;
+            }
+            *last = late_us;
+        }
+    }
+}
+
+/// Starts a connection; true when it is made already, as over loopback it is.
+fn connect(target: SocketAddr, source: Option<std::net::IpAddr>) -> io::Result<(TcpStream, bool)> {
+    let socket = Socket::new(Domain::for_address(target), Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    if let Some(source) = source {
+        socket.set_reuse_address(true)?;
+        socket.bind(&SocketAddr::new(source, 0).into())?;
+    }
+    let in_progress = rustix::io::Errno::INPROGRESS.raw_os_error();
+    let connected = match socket.connect(&target.into()) {
+        Ok(()) => true,
+        Err(error) if error.raw_os_error() == Some(in_progress) => false,
+        Err(error) => return Err(error),
+    };
+    Ok((TcpStream::from_std(socket.into()), connected))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_stays_small() {
+        assert!(size_of::<Session>() <= 64, "{}", size_of::<Session>());
+    }
+
+    fn observe(books: &mut Books, track: &mut Track, seq: u64, due_ns: u64, now_ns: u64) {
+        let body = Stamp { marker: 5, seq, due_ns }.encode(0);
+        books.message(track, &body, now_ns);
+    }
+
+    #[test]
+    fn books_tell_window_marks_and_foreign_apart() {
+        let (mut books, mut track) = (Books::new(), Track::default());
+        books.begin(Phase { marker: 5, from_ns: 100, to_ns: 200, sample_shift: 0, marks: 8 });
+        observe(&mut books, &mut track, 1, 50, 60);
+        observe(&mut books, &mut track, 2, 150, 10_000_150);
+        observe(&mut books, &mut track, 3, 250, 260);
+        books.message(&mut track, &Stamp { marker: 4, seq: 1, due_ns: 150 }.encode(0), 151);
+        books.message(&mut track, b"short", 151);
+        assert_eq!(books.result.tally.received, 3);
+        assert_eq!((books.result.in_window, books.result.foreign), (1, 2));
+        assert_eq!(books.latency.count(), 1);
+        assert_eq!(books.result.first_us[..3], [0, 10_001, 0]);
+        // A second session gets it later.
+        observe(&mut books, &mut Track::default(), 2, 150, 20_000_150);
+        assert_eq!((books.result.first_us[1], books.result.last_us[1]), (10_001, 20_001));
+    }
+
+    #[test]
+    fn sampling_thins_latencies_but_not_checks() {
+        let (mut books, mut track) = (Books::new(), Track::default());
+        books.begin(Phase { marker: 5, from_ns: 0, to_ns: 1000, sample_shift: 3, marks: 0 });
+        for seq in 1..=64 {
+            observe(&mut books, &mut track, seq, 10, 20);
+        }
+        assert_eq!((books.latency.count(), books.result.tally.received), (8, 64));
+    }
+}

@@ -1,0 +1,109 @@
+//! Which rooms this node holds, how many people are in each, and which workers have them.
+//!
+//! Written when somebody comes or goes, read for each room push. No guard of the map ever leaves this module.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use dashmap::DashMap;
+use dashmap::mapref::entry::Entry;
+
+/// What all workers of a node know of a room.
+#[derive(Debug, Default)]
+pub(crate) struct RoomShared {
+    online: AtomicU64,
+    /// One bit for each worker that has members of it.
+    workers: AtomicU64,
+}
+
+impl RoomShared {
+    pub(crate) fn online(&self) -> u64 {
+        self.online.load(Ordering::Relaxed)
+    }
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct RoomDirectory {
+    rooms: DashMap<Arc<str>, Arc<RoomShared>>,
+}
+
+impl RoomDirectory {
+    /// Counts one more member in `worker`.
+    pub(crate) fn join(&self, room: &Arc<str>, worker: u16) -> Arc<RoomShared> {
+        let shared = self.rooms.entry(room.clone()).or_default();
+        shared.online.fetch_add(1, Ordering::Relaxed);
+        shared.workers.fetch_or(1 << worker, Ordering::Release);
+        Arc::clone(&shared)
+    }
+
+    /// Counts one member less; `last` says that `worker` has none left.
+    pub(crate) fn leave(&self, room: &Arc<str>, worker: u16, last: bool) {
+        let emptied = match self.rooms.entry(room.clone()) {
+            Entry::Occupied(entry) => {
+                let shared = entry.get();
+                if last {
+                    shared.workers.fetch_and(!(1 << worker), Ordering::Release);
+                }
+                let emptied = shared.online.fetch_sub(1, Ordering::Relaxed) == 1;
+                if emptied {
+                    entry.remove();
+                }
+                emptied
+            }
+            Entry::Vacant(_) => false,
+        };
+        if emptied && self.rooms.is_empty() {
+            self.rooms.shrink_to_fit();
+        }
+    }
+
+    /// The workers that hold `room`, as bits; 0 when nobody is in it.
+    pub(crate) fn workers(&self, room: &str) -> u64 {
+        self.rooms.get(room).map_or(0, |shared| shared.workers.load(Ordering::Acquire))
+    }
+
+    /// How many are in `room`.
+    pub(crate) fn online(&self, room: &str) -> u64 {
+        self.rooms.get(room).map_or(0, |shared| shared.online())
+    }
+
+    /// Rooms held.
+    pub(crate) fn len(&self) -> usize {
+        self.rooms.len()
+    }
+
+    /// The `limit` fullest rooms of a kind (or of all), fullest first.
+    pub(crate) fn top(&self, kind: Option<&str>, limit: usize) -> Vec<(String, u64)> {
+        let is_kind = |room: &str| kind.is_none_or(|kind| room.split_once("://").is_some_and(|(of, _)| of == kind));
+        let mut rooms: Vec<(String, u64)> = self
+            .rooms
+            .iter()
+            .filter(|entry| is_kind(entry.key()))
+            .map(|entry| (entry.key().to_string(), entry.value().online()))
+            .collect();
+        rooms.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+        rooms.truncate(limit);
+        rooms
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_and_workers() {
+        let directory = RoomDirectory::default();
+        let room: Arc<str> = "live://1".into();
+        directory.join(&room, 0);
+        directory.join(&room, 3);
+        directory.join(&"chat://1".into(), 1);
+        assert_eq!((directory.online("live://1"), directory.workers("live://1")), (2, 0b1001));
+        assert_eq!(directory.top(Some("live"), 9), [("live://1".to_owned(), 2)]);
+        assert_eq!(directory.top(Some("li"), 9), [], "a type is matched whole");
+        directory.leave(&room, 3, true);
+        assert_eq!((directory.online("live://1"), directory.workers("live://1")), (1, 1));
+        directory.leave(&room, 0, true);
+        assert_eq!((directory.online("live://1"), directory.workers("live://1"), directory.len()), (0, 0, 1));
+    }
+}

@@ -1,0 +1,120 @@
+//! What reaches a worker from other threads: a locked vector that it swaps out whole, and one wake-up a batch.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use mio::Waker;
+use perseid_protocol::CloseReason;
+use perseid_protocol::push::Push;
+
+use crate::link::{Connected, Refused};
+use crate::slab::Key;
+
+/// What another thread asks of a worker.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// A push to one session.
+    Direct { session: Key, push: Arc<Push> },
+    /// A push to the members that this worker has of a room.
+    Room { room: Arc<str>, push: Arc<Push> },
+    /// A push to every session of this worker; `speed` in sessions per second, 0 = at once.
+    All { push: Arc<Push>, speed: u32 },
+    /// The answer to AUTH that came later.
+    Authenticated { session: Key, outcome: Result<Connected, Refused> },
+    /// The answer to an upstream frame that came later.
+    Received { session: Key },
+    /// End a session.
+    End { session: Key, reason: CloseReason, message: Option<Box<str>> },
+    /// Take no new sessions and end those that are there, so many per second.
+    Drain { per_second: u32, retry_after_ms: u64 },
+    /// End everything now.
+    Stop,
+}
+
+impl Command {
+    fn bytes(&self) -> usize {
+        size_of::<Self>()
+            + match self {
+                Self::Direct { push, .. } | Self::Room { push, .. } | Self::All { push, .. } => push.body.len(),
+                _ => 0,
+            }
+    }
+}
+
+/// The queue into one worker. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Mailbox {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    commands: Mutex<Vec<Command>>,
+    bytes: AtomicUsize,
+    bytes_max: usize,
+    /// The worker has been woken and has not looked yet.
+    pending: AtomicBool,
+    waker: Waker,
+}
+
+impl Mailbox {
+    pub(crate) fn new(waker: Waker, bytes_max: usize) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                commands: Mutex::default(),
+                bytes: AtomicUsize::new(0),
+                bytes_max,
+                pending: AtomicBool::new(false),
+                waker,
+            }),
+        }
+    }
+
+    /// Posts pushes in order; those that no longer fit come back uncounted: the worker is far behind.
+    pub(crate) fn post_pushes(&self, commands: &mut Vec<Command>) -> Vec<Command> {
+        let bytes: usize = commands.iter().map(Command::bytes).sum();
+        let before = self.inner.bytes.fetch_add(bytes, Ordering::Relaxed);
+        if before > 0 && before + bytes > self.inner.bytes_max {
+            self.inner.bytes.fetch_sub(bytes, Ordering::Relaxed);
+            return std::mem::take(commands);
+        }
+        self.lock().append(commands);
+        self.wake();
+        Vec::new()
+    }
+
+    /// Posts a control command, which always fits: there is at most a handful for each session.
+    pub(crate) fn post(&self, command: Command) {
+        self.inner.bytes.fetch_add(command.bytes(), Ordering::Relaxed);
+        self.lock().push(command);
+        self.wake();
+    }
+
+    /// Swaps out everything that was posted.
+    pub(crate) fn take(&self, into: &mut Vec<Command>) {
+        debug_assert!(into.is_empty());
+        // Before the swap: who posts after it wakes us again.
+        self.inner.pending.store(false, Ordering::SeqCst);
+        std::mem::swap(&mut *self.lock(), into);
+        if !into.is_empty() {
+            self.inner.bytes.fetch_sub(into.iter().map(Command::bytes).sum(), Ordering::Relaxed);
+        }
+    }
+
+    /// Whether something waits, without a lock.
+    pub(crate) fn is_pending(&self) -> bool {
+        self.inner.pending.load(Ordering::Relaxed)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Command>> {
+        // Nothing in here can panic half-way through a change.
+        self.inner.commands.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wake(&self) {
+        if !self.inner.pending.swap(true, Ordering::SeqCst) {
+            // An eventfd can only refuse when its counter is full: then it is readable anyway.
+            let _ = self.inner.waker.wake();
+        }
+    }
+}

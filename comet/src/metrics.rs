@@ -1,0 +1,120 @@
+//! What a worker counts. Only the worker writes (no locked instructions); anybody may read.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use perseid_protocol::CloseReason;
+use perseid_protocol::push::Drop;
+
+/// A number that one thread writes and others read.
+#[derive(Debug, Default)]
+pub struct Cell(AtomicU64);
+
+impl Cell {
+    pub(crate) fn add(&self, count: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(count), Ordering::Relaxed);
+    }
+
+    pub(crate) fn inc(&self) {
+        self.add(1);
+    }
+
+    pub(crate) fn dec(&self) {
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_sub(1), Ordering::Relaxed);
+    }
+
+    /// The value now.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Upper bounds of the buckets of [`Histogram`], seconds.
+pub const SECONDS_BOUNDS: [f64; 14] =
+    [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
+
+/// Durations by bucket; the last one has no upper bound.
+#[derive(Debug, Default)]
+pub struct Histogram {
+    /// Observations per bucket, not cumulative.
+    pub buckets: [Cell; SECONDS_BOUNDS.len() + 1],
+    /// Sum of all observations, ns.
+    pub sum_ns: Cell,
+}
+
+impl Histogram {
+    pub(crate) fn observe_ns(&self, ns: u64) {
+        let seconds = ns as f64 / 1e9;
+        let bucket = SECONDS_BOUNDS.iter().position(|bound| seconds <= *bound).unwrap_or(SECONDS_BOUNDS.len());
+        self.buckets[bucket].inc();
+        self.sum_ns.add(ns);
+    }
+}
+
+/// Counters and gauges of one worker. Arrays by transport: 0 TCP, 1 WebSocket.
+#[derive(Debug, Default)]
+pub struct WorkerMetrics {
+    /// Connections accepted, by transport.
+    pub accepted: [Cell; 2],
+    /// Connections open now, by transport.
+    pub connections: [Cell; 2],
+    /// Sessions that are past AUTH now, by transport.
+    pub sessions: [Cell; 2],
+    /// Connections turned away at the door: too many sessions, or draining.
+    pub turned_away: Cell,
+    /// Accepting failed (file descriptors, memory): the listener paused.
+    pub accept_errors: Cell,
+    /// AUTH accepted.
+    pub auth_accepted: Cell,
+    /// AUTH refused.
+    pub auth_refused: Cell,
+    /// WebSocket upgrades refused.
+    pub upgrades_refused: Cell,
+    /// Frames read.
+    pub frames_received: Cell,
+    /// Bytes read.
+    pub bytes_received: Cell,
+    /// Heartbeats answered.
+    pub heartbeats: Cell,
+    /// Frames handed to the business.
+    pub upstream: Cell,
+    /// Requests refused with ERROR.
+    pub requests_refused: Cell,
+    /// Pushes written whole to a session's socket, by way: 0 direct, 1 room, 2 all.
+    pub delivered: [Cell; 3],
+    /// `send` calls.
+    pub writes: Cell,
+    /// Bytes written.
+    pub bytes_sent: Cell,
+    /// Pushes not delivered, by [`Drop`].
+    pub dropped: [Cell; Drop::ALL.len()],
+    /// Sessions ended by the server, by [`CloseReason`].
+    pub ended: [Cell; CloseReason::ALL.len()],
+    /// Sessions ended by the client or by the network.
+    pub left: Cell,
+    /// Sessions whose socket is full now.
+    pub blocked: Cell,
+    /// Rooms held now.
+    pub rooms: Cell,
+    /// Room passes: how long one took, in CPU time of the worker.
+    pub pass: Histogram,
+}
+
+impl WorkerMetrics {
+    pub(crate) fn drop_pushes(&self, reason: Drop, count: u64) {
+        self.dropped[reason as usize].add(count);
+    }
+
+    pub(crate) fn deliver(&self, ways: &[u64; 4]) {
+        for (cell, count) in self.delivered.iter().zip(ways) {
+            if *count > 0 {
+                cell.add(*count);
+            }
+        }
+    }
+
+    pub(crate) fn end(&self, reason: CloseReason) {
+        if let Some(index) = CloseReason::ALL.iter().position(|candidate| *candidate == reason) {
+            self.ended[index].inc();
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! Bytes in, bytes out, and nothing else.
+
+pub(crate) mod listener;
+pub(crate) mod sys;
+pub mod websocket;

@@ -1,0 +1,195 @@
+//! What waits for one session while its socket is full. Exists only then.
+
+use std::collections::VecDeque;
+
+/// By which way a frame comes to a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    Direct = 0,
+    Room = 1,
+    All = 2,
+    /// A reply or a farewell: never dropped, because reading stops before they become many.
+    Reply = 3,
+}
+
+/// Frames by [`Way`].
+pub(crate) type Ways = [u64; 4];
+
+/// A frame in an [`Outbox`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct QueuedFrame {
+    pub(crate) len: usize,
+    pub(crate) way: Way,
+    /// Unix ms at which it is too late; 0 = never.
+    pub(crate) expires_at_ms: u64,
+}
+
+/// Bytes of whole frames, but for the first, of which a part may be written already.
+#[derive(Debug)]
+pub(crate) struct Outbox {
+    bytes: Vec<u8>,
+    written: usize,
+    frames: VecDeque<QueuedFrame>,
+    /// The first frame has been written in part: it has to be finished, whatever happens.
+    torn: bool,
+    /// When the socket last took something, worker ms.
+    pub(crate) progress_ms: u64,
+    /// When the socket became full, worker ms.
+    pub(crate) since_ms: u64,
+    /// Pushes that were dropped because of this outbox.
+    pub(crate) dropped: u64,
+}
+
+impl Outbox {
+    pub(crate) fn new(now_ms: u64) -> Self {
+        Self {
+            bytes: Vec::new(),
+            written: 0,
+            frames: VecDeque::new(),
+            torn: false,
+            progress_ms: now_ms,
+            since_ms: now_ms,
+            dropped: 0,
+        }
+    }
+
+    /// Bytes that wait.
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len() - self.written
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// What to write next.
+    pub(crate) fn unwritten(&self) -> &[u8] {
+        &self.bytes[self.written..]
+    }
+
+    /// Puts the rest of a frame that has been written in part. Only the first can be one.
+    pub(crate) fn push_rest(&mut self, rest: &[u8], way: Way) {
+        debug_assert!(self.is_empty(), "a frame was torn while others waited");
+        self.torn = true;
+        self.push(rest, QueuedFrame { len: rest.len(), way, expires_at_ms: 0 });
+    }
+
+    /// Puts a whole frame.
+    pub(crate) fn push(&mut self, bytes: &[u8], frame: QueuedFrame) {
+        debug_assert_eq!(bytes.len(), frame.len);
+        self.bytes.extend_from_slice(bytes);
+        self.frames.push_back(frame);
+    }
+
+    /// Takes note that the socket took `count` bytes; gives the frames finished.
+    pub(crate) fn advance(&mut self, count: usize, now_ms: u64) -> Ways {
+        self.written += count;
+        let mut finished = Ways::default();
+        let mut taken = count;
+        while let Some(frame) = self.frames.front_mut() {
+            if taken < frame.len {
+                frame.len -= taken;
+                self.torn |= taken > 0;
+                break;
+            }
+            taken -= frame.len;
+            finished[frame.way as usize] += 1;
+            self.torn = false;
+            self.frames.pop_front();
+        }
+        if count > 0 {
+            self.progress_ms = now_ms;
+        }
+        if self.written > self.bytes.len() / 2 {
+            self.bytes.drain(..self.written);
+            self.written = 0;
+        }
+        finished
+    }
+
+    /// Drops the oldest pushes until `bytes` are free; gives (frames, bytes) dropped.
+    pub(crate) fn drop_oldest(&mut self, bytes: usize) -> (usize, usize) {
+        let mut freed = 0;
+        self.remove(|frame| {
+            let goes = freed < bytes && frame.way != Way::Reply;
+            freed += if goes { frame.len } else { 0 };
+            goes
+        })
+    }
+
+    /// Drops what is too late; gives (frames, bytes) dropped.
+    pub(crate) fn drop_expired(&mut self, unix_ms: u64) -> (usize, usize) {
+        self.remove(|frame| frame.expires_at_ms != 0 && unix_ms >= frame.expires_at_ms)
+    }
+
+    pub(crate) fn has_mortal_frames(&self) -> bool {
+        self.frames.iter().any(|frame| frame.expires_at_ms != 0)
+    }
+
+    fn remove(&mut self, mut goes: impl FnMut(&QueuedFrame) -> bool) -> (usize, usize) {
+        let mut kept_bytes = Vec::with_capacity(self.len());
+        let mut kept_frames = VecDeque::with_capacity(self.frames.len());
+        let mut at = self.written;
+        let mut removed = (0, 0);
+        for (index, frame) in self.frames.iter().enumerate() {
+            let must_stay = index == 0 && self.torn;
+            if !must_stay && goes(frame) {
+                removed.0 += 1;
+                removed.1 += frame.len;
+            } else {
+                kept_bytes.extend_from_slice(&self.bytes[at..at + frame.len]);
+                kept_frames.push_back(*frame);
+            }
+            at += frame.len;
+        }
+        self.bytes = kept_bytes;
+        self.written = 0;
+        self.frames = kept_frames;
+        self.dropped += removed.0 as u64;
+        removed
+    }
+
+    /// Pushes that still wait.
+    pub(crate) fn pushes(&self) -> usize {
+        self.frames.iter().filter(|frame| frame.way != Way::Reply).count()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn push(outbox: &mut Outbox, text: &str, way: Way) {
+        outbox.push(text.as_bytes(), QueuedFrame { len: text.len(), way, expires_at_ms: 0 });
+    }
+
+    #[test]
+    fn a_torn_frame_is_finished_and_the_oldest_go_first() {
+        let mut outbox = Outbox::new(0);
+        for text in ["aaaa", "bbbb", "cccc", "dddd"] {
+            push(&mut outbox, text, Way::Direct);
+        }
+        push(&mut outbox, "RRRR", Way::Reply);
+        assert_eq!(outbox.advance(2, 1), [0; 4]);
+        assert_eq!(outbox.drop_oldest(5), (2, 8));
+        assert_eq!(outbox.unwritten(), b"aaddddRRRR");
+        assert_eq!(outbox.advance(6, 2), [2, 0, 0, 0]);
+        assert_eq!(outbox.unwritten(), b"RRRR");
+        assert_eq!(outbox.drop_oldest(100), (0, 0), "replies stay");
+        assert_eq!(outbox.advance(4, 3), [0, 0, 0, 1]);
+        assert!(outbox.is_empty());
+        assert_eq!((outbox.dropped, outbox.progress_ms), (2, 3));
+    }
+
+    #[test]
+    fn what_is_too_late_goes() {
+        let mut outbox = Outbox::new(0);
+        outbox.push_rest(b"xx", Way::Reply);
+        outbox.push(b"late", QueuedFrame { len: 4, way: Way::All, expires_at_ms: 5 });
+        push(&mut outbox, "keep", Way::Room);
+        assert!(outbox.has_mortal_frames());
+        assert_eq!(outbox.drop_expired(5), (1, 4));
+        assert_eq!(outbox.unwritten(), b"xxkeep");
+        assert_eq!(outbox.pushes(), 1);
+    }
+}

@@ -1,0 +1,120 @@
+//! A room as one worker holds it: for each encoding a ring of bytes and a dense table of members.
+
+use std::os::fd::RawFd;
+use std::sync::Arc;
+
+use perseid_protocol::push::Push;
+
+use crate::directory::RoomShared;
+use crate::encoding::{ENCODINGS, Encoding};
+use crate::ring::ByteRing;
+use crate::slab::Key;
+
+/// A member, as a pass sees it: the session's slot is not touched on the way.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Member {
+    /// Position in the ring up to which its socket took bytes.
+    pub(crate) cursor: u64,
+    pub(crate) fd: RawFd,
+    pub(crate) session: Key,
+    /// Its socket is full: whoever finds it writable goes on.
+    pub(crate) blocked: bool,
+}
+
+const _: () = assert!(size_of::<Member>() <= 24);
+
+/// The members that share an encoding, and what they are to get.
+#[derive(Debug, Default)]
+pub(crate) struct Audience {
+    pub(crate) ring: ByteRing,
+    pub(crate) members: Vec<Member>,
+}
+
+impl Audience {
+    /// The lowest position that somebody still needs.
+    pub(crate) fn lowest_cursor(&self) -> u64 {
+        self.members.iter().map(|member| member.cursor).min().unwrap_or(self.ring.head())
+    }
+}
+
+/// Where a room stands in the worker's round.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// Nothing to write.
+    #[default]
+    Idle,
+    /// In the queue, or in the middle of a pass.
+    Queued,
+    /// Something to write, but the last pass has not rested enough.
+    Resting,
+}
+
+/// A walk over all members, in slices.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Pass {
+    pub(crate) encoding: usize,
+    pub(crate) member: usize,
+    pub(crate) cpu_ns: u64,
+    pub(crate) started_us: u64,
+    pub(crate) running: bool,
+    /// Something came, or somebody was moved to where the walk had been: walk again.
+    pub(crate) again: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct Room {
+    pub(crate) name: Arc<str>,
+    pub(crate) shared: Arc<RoomShared>,
+    pub(crate) audiences: [Option<Box<Audience>>; ENCODINGS],
+    pub(crate) turn: Turn,
+    pub(crate) pass: Pass,
+    /// Before this time no pass begins, µs of the worker's time.
+    pub(crate) rest_until_us: u64,
+}
+
+impl Room {
+    pub(crate) fn new(name: Arc<str>, shared: Arc<RoomShared>) -> Self {
+        Self { name, shared, audiences: [None, None, None, None], turn: Turn::Idle, pass: Pass::default(), rest_until_us: 0 }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.audiences.iter().all(Option::is_none)
+    }
+
+    /// Puts a push into the ring of each encoding that somebody listens to; the bytes added.
+    pub(crate) fn push(&mut self, push: &Push, arrival: u64) -> usize {
+        let mut bytes = 0;
+        for (index, audience) in self.audiences.iter_mut().enumerate() {
+            if let Some(audience) = audience {
+                let encoding = Encoding::from_index(index);
+                bytes += audience.ring.push(arrival, push.expires_at_ms, |out| encoding.put_push(out, push));
+            }
+        }
+        bytes
+    }
+}
+
+/// How long a room rests after a pass, µs.
+///
+/// `pass` times (1 − share) / share gives the pass its share of the worker; a pass longer than 16 ms rests longer in
+/// proportion, because there a few frames more in each write save most. Measured in CPU time: in wall time a busy
+/// neighbour would lengthen pass and rest alike.
+pub(crate) fn rest_us(pass_cpu_ns: u64, share: f64, rest_ms_max: u64) -> u64 {
+    let pass_us = pass_cpu_ns as f64 / 1000.0;
+    let rest = pass_us * (1.0 - share) / share * (pass_us / 16_000.0).max(1.0);
+    (rest as u64).min(rest_ms_max * 1000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rests_grow_with_the_pass() {
+        assert_eq!(rest_us(10_000_000, 0.5, 200), 10_000);
+        assert_eq!(rest_us(32_000_000, 0.5, 200), 64_000);
+        assert_eq!(rest_us(10_000_000, 0.25, 200), 30_000);
+        assert_eq!(rest_us(10_000_000, 1.0, 200), 0);
+        assert_eq!(rest_us(900_000_000, 0.5, 200), 200_000);
+    }
+}

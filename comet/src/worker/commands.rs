@@ -1,0 +1,78 @@
+//! What other threads ask.
+
+use std::sync::Arc;
+
+use perseid_protocol::push::{Drop, Push};
+
+use super::Worker;
+use super::ending::Drain;
+use crate::mailbox::Command;
+use crate::outbox::Way;
+use crate::slab::Key;
+
+impl Worker {
+    pub(super) fn handle_command(&mut self, command: Command) {
+        match command {
+            Command::Direct { session, push } => self.push_direct(session, &push),
+            Command::Room { room, push } => self.push_room(&room, &push),
+            Command::All { push, speed } => self.push_all(push, speed),
+            Command::Authenticated { session, outcome } => self.go_on_after_auth(session, outcome),
+            Command::Received { session } => self.go_on_after_upstream(session),
+            Command::End { session, reason, message } => self.end(session, reason, message.as_deref(), None),
+            Command::Drain { per_second, retry_after_ms } => {
+                self.listeners.clear();
+                self.accept_more.clear();
+                self.drain = Some(Drain::new(per_second, retry_after_ms, self.env.now_ms));
+            }
+            Command::Stop => self.stopping = true,
+        }
+    }
+
+    /// When a push arrived, in this worker's order.
+    pub(super) fn next_arrival(&mut self) -> u64 {
+        self.arrivals += 1;
+        self.arrivals
+    }
+
+    fn push_direct(&mut self, key: Key, push: &Push) {
+        let metrics = &self.env.metrics;
+        let Some(slot) = self.sessions.get_mut(key) else {
+            return metrics.drop_pushes(Drop::Offline, 1);
+        };
+        if !slot.is_live() {
+            let reason = if slot.is_ended() { Drop::Closing } else { Drop::Offline };
+            return metrics.drop_pushes(reason, 1);
+        }
+        if push.expires_at_ms != 0 && push.is_expired(unix_ms()) {
+            return metrics.drop_pushes(Drop::Expired, 1);
+        }
+        if !slot.accepts.is_some_and(|id| self.accepts.get(id).contains(push.op)) {
+            return metrics.drop_pushes(Drop::Filtered, 1);
+        }
+        let encoding = slot.encoding();
+        let mut gather = std::mem::take(&mut self.gather);
+        gather.clear();
+        self.gather_outstanding(key, &mut gather);
+        gather.put(Way::Direct, push.expires_at_ms, |out| encoding.put_push(out, push));
+        self.write(key, &gather);
+        self.gather = gather;
+    }
+
+    fn push_room(&mut self, name: &str, push: &Push) {
+        let arrival = self.next_arrival();
+        if let Some(&index) = self.rooms_by_name.get(name) {
+            self.publish(index, push, arrival);
+        }
+    }
+
+    fn push_all(&mut self, push: Arc<Push>, speed: u32) {
+        let arrival = self.next_arrival();
+        self.broadcasts.push(push, speed, arrival, self.env.now_ms);
+    }
+}
+
+/// Wall clock, unix ms. Asked only where a push can be too late.
+pub(super) fn unix_ms() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}

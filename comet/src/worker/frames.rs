@@ -1,0 +1,308 @@
+//! Frames from clients: the session's rules decide, this carries it out.
+
+use perseid_protocol::auth::{AuthLimits, AuthReply, AuthRequest};
+use perseid_protocol::frame::{self, Extension, Frame};
+use perseid_protocol::limits::SERVER_FRAME_BYTES_MAX;
+use perseid_protocol::operation::op;
+use perseid_protocol::operations::OperationSet;
+use perseid_protocol::push::SessionAddr;
+use perseid_protocol::session::server::{ReplyTo, Request, put_refusal, room_reply};
+use perseid_protocol::{CloseReason, Refusal};
+
+use super::{REPLIES_BYTES_MAX, Worker};
+use crate::link::{Answer, Connect, Connected, Refused, Ticket, Upstream};
+use crate::mailbox::Command;
+use crate::outbox::Way;
+use crate::session::{Input, Wire};
+use crate::slab::Key;
+
+const NO_STORE: &str = "this node keeps no messages: use transient pushes";
+const GUEST: &str = "a guest (mid 0) has no inbox: authenticate as a user";
+
+impl Worker {
+    /// Takes the whole frames at the start of `bytes`, until the session has to wait; gives how many bytes that was.
+    pub(super) fn take_frames(&mut self, key: Key, bytes: &[u8]) -> usize {
+        let mut used = 0;
+        loop {
+            let Some(slot) = self.sessions.get_mut(key) else { return bytes.len() };
+            if slot.is_ended() {
+                return bytes.len();
+            }
+            if slot.is_paused(REPLIES_BYTES_MAX) {
+                return used;
+            }
+            let body_bytes_max = slot.rules.body_bytes_max(&self.env.config.limits);
+            match frame::decode(&bytes[used..], body_bytes_max) {
+                Ok(Some(frame)) => {
+                    used += frame.len;
+                    self.env.metrics.frames_received.inc();
+                    self.handle_frame(key, &frame);
+                    // Replies pile up in one write, but not without end.
+                    if self.replies.bytes.len() > REPLIES_BYTES_MAX {
+                        self.flush_replies(key);
+                    }
+                }
+                Ok(None) => return used,
+                Err(error) => {
+                    self.flush_replies(key);
+                    self.end(key, error.into(), Some(&error.to_string()), None);
+                    return bytes.len();
+                }
+            }
+        }
+    }
+
+    /// Writes the replies made so far, all in one.
+    pub(super) fn flush_replies(&mut self, key: Key) {
+        if self.replies.is_empty() {
+            return;
+        }
+        let mut replies = std::mem::take(&mut self.replies);
+        self.write(key, &replies);
+        replies.clear();
+        self.replies = replies;
+    }
+
+    fn handle_frame(&mut self, key: Key, frame: &Frame<'_>) {
+        let now_ms = self.env.now_ms;
+        let Some(slot) = self.sessions.get_mut(key) else { return };
+        match slot.rules.handle_frame(frame, now_ms, &self.env.config.limits) {
+            Ok((reply, request)) => self.handle_request(key, frame, reply, request),
+            Err(reason) => {
+                self.flush_replies(key);
+                self.end(key, reason, None, None);
+            }
+        }
+    }
+
+    fn handle_request(&mut self, key: Key, frame: &Frame<'_>, reply: ReplyTo, request: Request<'_>) {
+        let body = frame.body;
+        match request {
+            Request::Auth { body } => self.authenticate(key, reply, body),
+            Request::Renew { body } => self.renew(key, reply, body),
+            Request::Heartbeat => {
+                self.env.metrics.heartbeats.inc();
+                let online = self.online(key).to_be_bytes();
+                self.reply(key, reply, Extension::default(), &online);
+            }
+            Request::ChangeRoom { room, .. } => {
+                self.leave_room(key);
+                if let Some(room) = room {
+                    self.join(key, room.as_str());
+                }
+                self.reply(key, reply, room_reply(0, false), body);
+            }
+            Request::Subscribe(list) => self.change_accepts(key, frame, reply, |set, max| set.with(&list, max)),
+            Request::Unsubscribe(list) => self.change_accepts(key, frame, reply, |set, _| Some(set.without(&list))),
+            Request::EchoOnly => self.reply(key, reply, Extension::default(), body),
+            Request::Upstream => self.send_upstream(key, frame, reply),
+            Request::Stored => self.refuse_stored(key, frame),
+            Request::Refuse(refusal, message) => self.refuse(key, frame, refusal, message),
+        }
+    }
+
+    fn reply(&mut self, key: Key, reply: ReplyTo, ext: Extension, body: &[u8]) {
+        if let Some(slot) = self.sessions.get_mut(key) {
+            let encoding = slot.encoding();
+            self.replies.put(Way::Reply, 0, |out| encoding.put_reply(out, reply, ext, body));
+        }
+    }
+
+    fn refuse(&mut self, key: Key, frame: &Frame<'_>, refusal: Refusal, message: &str) {
+        self.env.metrics.requests_refused.inc();
+        if let Some(slot) = self.sessions.get_mut(key) {
+            let encoding = slot.encoding();
+            let mut error = Vec::new();
+            put_refusal(&mut error, &frame.header, refusal, message, None);
+            self.replies.put(Way::Reply, 0, |out| encoding.put_frame(out, &error));
+        }
+    }
+
+    fn refuse_stored(&mut self, key: Key, frame: &Frame<'_>) {
+        let Some(slot) = self.sessions.get_mut(key) else { return };
+        let silent = frame.header.seq == 0 && matches!(frame.header.op, op::ACK | op::EPHEMERAL);
+        if !silent {
+            let (refusal, message) =
+                if slot.mid <= 0 { (Refusal::PermissionDenied, GUEST) } else { (Refusal::Unsupported, NO_STORE) };
+            self.refuse(key, frame, refusal, message);
+        }
+    }
+
+    /// People online in the session's room; 0 in none.
+    fn online(&mut self, key: Key) -> i32 {
+        let room = self.sessions.get_mut(key).and_then(|slot| slot.membership).map(|membership| membership.room);
+        let room = room.and_then(|index| self.rooms.get(index as usize)?.as_ref());
+        room.map_or(0, |room| i32::try_from(room.shared.online()).unwrap_or(i32::MAX))
+    }
+
+    fn change_accepts(
+        &mut self,
+        key: Key,
+        frame: &Frame<'_>,
+        reply: ReplyTo,
+        change: impl FnOnce(&OperationSet, usize) -> Option<OperationSet>,
+    ) {
+        let Some(slot) = self.sessions.get_mut(key) else { return };
+        let before = slot.accepts.map(|id| self.accepts.get(id).clone()).unwrap_or_default();
+        match change(&before, self.env.config.limits.subscriptions_max) {
+            Some(after) => {
+                let old = slot.accepts.replace(self.accepts.intern(after));
+                if let Some(old) = old {
+                    self.accepts.release(old);
+                }
+                self.reply(key, reply, Extension::default(), frame.body);
+            }
+            None if reply.extended => self.refuse(key, frame, Refusal::BadRequest, "too many operations: UNSUB some first"),
+            None => self.reply(key, reply, Extension::default(), frame.body),
+        }
+    }
+
+    fn ticket(&self, key: Key) -> Ticket {
+        Ticket { session: key, mailbox: self.mailbox.clone() }
+    }
+
+    /// The session's next frames wait until the answer to this one is here.
+    fn wait(&mut self, key: Key, reply: ReplyTo) {
+        if let Some(slot) = self.sessions.get_mut(key) {
+            slot.input.get_or_insert_with(|| Box::new(Input::default())).waiting = Some(reply);
+        }
+    }
+
+    /// The request that a late answer is for; the session's frames go on.
+    fn stop_waiting(&mut self, key: Key) -> Option<ReplyTo> {
+        let slot = self.sessions.get_mut(key)?;
+        let reply = slot.input.as_mut()?.waiting.take()?;
+        if slot.input.as_ref().is_some_and(|input| input.is_empty()) {
+            slot.input = None;
+        }
+        self.read_more.push(key);
+        Some(reply)
+    }
+
+    fn authenticate(&mut self, key: Key, reply: ReplyTo, body: &[u8]) {
+        let Some(slot) = self.sessions.get_mut(key) else { return };
+        let peer = slot.stream.peer_addr().ok();
+        let request = Connect { body, addr: self.env.addr(key), peer, extended: reply.extended };
+        let ticket = self.ticket(key);
+        match self.env.link.connect(&request, ticket) {
+            Answer::Now(outcome) => self.finish_auth(key, reply, outcome),
+            Answer::Later => self.wait(key, reply),
+        }
+    }
+
+    pub(super) fn go_on_after_auth(&mut self, key: Key, outcome: Result<Connected, Refused>) {
+        match self.stop_waiting(key) {
+            Some(reply) => {
+                self.finish_auth(key, reply, outcome);
+                self.flush_replies(key);
+            }
+            // The session has gone meanwhile; logic believes that it is there.
+            None => {
+                if let Ok(connected) = outcome {
+                    self.env.link.disconnect(&connected.key, connected.mid, self.env.addr(key));
+                }
+            }
+        }
+    }
+
+    fn finish_auth(&mut self, key: Key, reply: ReplyTo, outcome: Result<Connected, Refused>) {
+        let now_ms = self.env.now_ms;
+        let limits = &self.env.config.limits;
+        let connected = match outcome {
+            Ok(connected) => connected,
+            Err(refused) => {
+                self.env.metrics.auth_refused.inc();
+                return self.end(key, refused.reason, Some(&refused.message), None);
+            }
+        };
+        let Some(slot) = self.sessions.get_mut(key) else { return };
+        slot.rules.handle_auth(true, now_ms, limits);
+        slot.mid = connected.mid;
+        slot.broadcasts_seen = self.broadcasts.last_number();
+        slot.key = Some(connected.key);
+        self.env.metrics.sessions[usize::from(slot.wire != Wire::Tcp)].inc();
+        let Some(accepts) = OperationSet::from_list(&connected.accepts, limits.subscriptions_max) else {
+            self.env.metrics.auth_refused.inc();
+            let message = format!("accepts has more than {} operations", limits.subscriptions_max);
+            return self.end(key, CloseReason::Unauthenticated, Some(&message), None);
+        };
+        slot.accepts = Some(self.accepts.intern(accepts));
+        self.env.metrics.auth_accepted.inc();
+        if let Some(room) = connected.room {
+            self.join(key, &room);
+        }
+        self.reply_to_auth(key, reply);
+        if let Some(addr) = connected.replaced {
+            self.replace(addr);
+        }
+    }
+
+    fn reply_to_auth(&mut self, key: Key, reply: ReplyTo) {
+        if !reply.extended {
+            return self.reply(key, reply, Extension::default(), &[]);
+        }
+        let config = &self.env.config;
+        let Some(slot) = self.sessions.get_mut(key) else { return };
+        let body = AuthReply {
+            mid: slot.mid,
+            key: slot.key.as_ref().map(ToString::to_string).unwrap_or_default(),
+            server: config.node_id.clone(),
+            heartbeat_ms: config.heartbeat_ms,
+            reconnect_ms: config.reconnect_ms,
+            // Nothing is stored here: an inbox without positions.
+            epoch: 0,
+            floor: 1,
+            head: 0,
+            cursor: 0,
+            limits: AuthLimits {
+                body_bytes: config.limits.body_bytes_max as u64,
+                frame_bytes: SERVER_FRAME_BYTES_MAX as u64,
+                id_epoch_ms: config.id_epoch_ms,
+                ..AuthLimits::default()
+            },
+        };
+        // A plain struct of strings and numbers always serializes.
+        let body = serde_json::to_vec(&body).unwrap_or_default();
+        self.reply(key, reply, Extension::default(), &body);
+    }
+
+    /// A newer session has the key of this one.
+    fn replace(&mut self, addr: SessionAddr) {
+        if (addr.node, addr.incarnation) != (self.env.config.node, self.env.config.incarnation) {
+            return; // another comet's: logic tells that one
+        }
+        let session = Key { slot: addr.slot, generation: addr.generation };
+        if let Some(mailbox) = self.env.node.mailbox(addr.worker) {
+            mailbox.post(Command::End { session, reason: CloseReason::Replaced, message: None });
+        }
+    }
+
+    /// A living session shows who it is again; another user is not let in through it.
+    fn renew(&mut self, key: Key, reply: ReplyTo, body: &[u8]) {
+        let Some(slot) = self.sessions.get_mut(key) else { return };
+        match AuthRequest::parse(body) {
+            Ok(request) if request.mid == slot.mid => self.reply_to_auth(key, reply),
+            Ok(_) => self.end(key, CloseReason::Unauthenticated, Some("a session can't be renewed for another user"), None),
+            Err(message) => self.end(key, CloseReason::Unauthenticated, Some(&message), None),
+        }
+    }
+
+    fn send_upstream(&mut self, key: Key, frame: &Frame<'_>, reply: ReplyTo) {
+        self.env.metrics.upstream.inc();
+        let ticket = self.ticket(key);
+        let Some(slot) = self.sessions.get_mut(key) else { return };
+        let Some(session) = &slot.key else { return };
+        let upstream = Upstream { mid: slot.mid, key: session, op: frame.header.op, body: frame.body };
+        match self.env.link.receive(&upstream, ticket) {
+            Answer::Now(()) => self.reply(key, reply, Extension::default(), &[]),
+            Answer::Later => self.wait(key, reply),
+        }
+    }
+
+    pub(super) fn go_on_after_upstream(&mut self, key: Key) {
+        if let Some(reply) = self.stop_waiting(key) {
+            self.reply(key, reply, Extension::default(), &[]);
+            self.flush_replies(key);
+        }
+    }
+}

@@ -1,0 +1,286 @@
+//! From the sockets: bytes to frames, through a buffer that all sessions of the worker share.
+
+use std::io::{self, Read};
+use std::ops::ControlFlow;
+
+use perseid_protocol::CloseReason;
+
+use super::{READS_PER_TURN, REPLIES_BYTES_MAX, Worker};
+use crate::gather::Gather;
+use crate::net::websocket::handshake::{Handshake, parse_upgrade};
+use crate::net::websocket::{Limits, Message, Opcode, Violation, encode};
+use crate::outbox::Way;
+use crate::session::{Input, Wire};
+use crate::slab::Key;
+
+/// Where the WebSocket is.
+const PATH: &str = "/sub";
+/// What one session may have half read before the node's bound is looked at, bytes.
+const FREE_INPUT_BYTES: usize = 16 * 1024;
+
+impl Worker {
+    /// The socket may have bytes. `to_end` says that the client has closed its half: read until its end is seen.
+    pub(super) fn read(&mut self, key: Key, to_end: bool) {
+        let mut buffer = std::mem::take(&mut self.read_buffer);
+        let mut more = true;
+        for _ in 0..READS_PER_TURN {
+            let Some(slot) = self.sessions.get_mut(key) else {
+                more = false;
+                break;
+            };
+            if slot.is_paused(REPLIES_BYTES_MAX) {
+                slot.unread = true;
+                more = false;
+                break;
+            }
+            match slot.stream.read(&mut buffer) {
+                Ok(0) => {
+                    self.leave(key);
+                    more = false;
+                    break;
+                }
+                Ok(count) => {
+                    self.env.metrics.bytes_received.add(count as u64);
+                    self.take_bytes(key, &mut buffer[..count]);
+                    // Less than asked for: there is no more, but perhaps the end.
+                    if count < buffer.len() && !to_end {
+                        more = false;
+                        break;
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    more = false;
+                    break;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => {
+                    self.leave(key);
+                    more = false;
+                    break;
+                }
+            }
+        }
+        self.read_buffer = buffer;
+        if more {
+            self.read_more.push(key);
+        }
+    }
+
+    /// Sessions that had more than their turn's worth, and those whose pause is over.
+    pub(super) fn go_on_reading(&mut self) {
+        for key in std::mem::take(&mut self.read_more) {
+            let Some(slot) = self.sessions.get_mut(key) else { continue };
+            if slot.is_paused(REPLIES_BYTES_MAX) {
+                slot.unread = true;
+                continue;
+            }
+            slot.unread = false;
+            self.take_held(key);
+            self.read(key, true);
+        }
+    }
+
+    /// Goes on with what was read before a pause.
+    fn take_held(&mut self, key: Key) {
+        let Some(slot) = self.sessions.get_mut(key) else { return };
+        let Some(input) = slot.input.as_mut() else { return };
+        if input.waiting.is_some() {
+            return;
+        }
+        if !input.frames.is_empty() {
+            let frames = std::mem::take(&mut input.frames);
+            self.env.node.budget.sub(frames.len());
+            let used = self.take_frames(key, &frames);
+            let _ = self.after_message(key, &frames[used..]);
+            self.flush_replies(key);
+            if self.go_on_if_live(key).is_break() {
+                return;
+            }
+        }
+        if let Some(mut held) = self.take_input(key) {
+            self.take_bytes(key, &mut held);
+        }
+    }
+
+    fn take_bytes(&mut self, key: Key, bytes: &mut [u8]) {
+        let Some(slot) = self.sessions.get_mut(key) else { return };
+        if slot.is_ended() {
+            return; // a client that talks on after our farewell
+        }
+        match slot.wire {
+            Wire::Tcp => self.take_stream(key, bytes),
+            Wire::Upgrading => self.take_upgrade(key, bytes),
+            Wire::WebSocket => self.take_websocket(key, bytes),
+        }
+        self.flush_replies(key);
+    }
+
+    /// Frames on TCP: back to back, cut anywhere.
+    fn take_stream(&mut self, key: Key, bytes: &[u8]) {
+        match self.take_input(key) {
+            None => {
+                let used = self.take_frames(key, bytes);
+                self.hold(key, &bytes[used..]);
+            }
+            Some(mut held) => {
+                held.extend_from_slice(bytes);
+                let used = self.take_frames(key, &held);
+                self.hold(key, &held[used..]);
+            }
+        }
+    }
+
+    fn take_upgrade(&mut self, key: Key, bytes: &[u8]) {
+        let complete_line = bytes.contains(&b'\n');
+        let mut head = self.take_input(key).unwrap_or_default();
+        head.extend_from_slice(bytes);
+        if !complete_line && head.len() < crate::net::websocket::handshake::HEAD_BYTES_MAX {
+            return self.hold(key, &head); // nothing to judge yet: a slow client costs no parsing
+        }
+        match parse_upgrade(&head, PATH) {
+            Handshake::NeedMore => self.hold(key, &head),
+            Handshake::Accept(accept) => {
+                self.replies.put(Way::Reply, 0, |out| accept.put_response(out));
+                let used = accept.consumed;
+                if let Some(slot) = self.sessions.get_mut(key) {
+                    slot.wire = Wire::WebSocket;
+                }
+                if used < head.len() {
+                    self.take_websocket(key, &mut head[used..]);
+                }
+            }
+            Handshake::Reject { response, .. } => {
+                self.env.metrics.upgrades_refused.inc();
+                let mut farewell = Gather::default();
+                farewell.put_bytes(Way::Reply, 0, &response);
+                self.close(key, &farewell);
+            }
+        }
+    }
+
+    fn take_websocket(&mut self, key: Key, bytes: &mut [u8]) {
+        let config = self.env.config.clone();
+        let limits = Limits {
+            message_bytes_max: config.message_bytes_max,
+            fragments_max: config.fragments_max,
+            text_allowed: config.echo,
+        };
+        let mut joined;
+        let bytes = match self.take_input(key) {
+            None => bytes,
+            Some(held) => {
+                joined = held;
+                joined.extend_from_slice(bytes);
+                &mut joined[..]
+            }
+        };
+        let Some(slot) = self.sessions.get_mut(key) else { return };
+        let mut decoder = std::mem::take(&mut slot.decoder);
+        let before = decoder.buffered_bytes();
+        let outcome = decoder.feed(bytes, &limits, &mut |message| self.take_message(key, message));
+        let after = decoder.buffered_bytes();
+        self.env.node.budget.change(before, after);
+        let Some(slot) = self.sessions.get_mut(key) else {
+            self.env.node.budget.sub(after);
+            return;
+        };
+        slot.decoder = decoder;
+        match outcome {
+            Ok(used) => {
+                if after > FREE_INPUT_BYTES && self.env.node.budget.is_over() {
+                    return self.end(key, CloseReason::Overloaded, None, None);
+                }
+                let rest = &bytes[used.min(bytes.len())..];
+                self.hold(key, rest);
+            }
+            Err(violation) => self.end_violation(key, violation),
+        }
+    }
+
+    fn take_message(&mut self, key: Key, message: Message<'_>) -> ControlFlow<()> {
+        match message {
+            Message::Ping(payload) => self.replies.put(Way::Reply, 0, |out| encode::put_frame(out, Opcode::Pong, payload)),
+            Message::Pong(_) => {}
+            Message::Close { code, .. } => {
+                self.flush_replies(key);
+                let mut farewell = Gather::default();
+                farewell.put(Way::Reply, 0, |out| match code {
+                    Some(code) => encode::put_close(out, code, ""),
+                    None => encode::put_frame(out, Opcode::Close, &[]),
+                });
+                self.env.metrics.left.inc();
+                self.close(key, &farewell);
+                return ControlFlow::Break(());
+            }
+            Message::Binary(payload) if self.env.config.echo => self.echo(Opcode::Binary, payload),
+            Message::Text(payload) => self.echo(Opcode::Text, payload.as_bytes()), // only an echo is ever given text
+            Message::Binary(payload) => {
+                let used = self.take_frames(key, payload);
+                return self.after_message(key, &payload[used..]);
+            }
+        }
+        self.go_on_if_live(key)
+    }
+
+    fn echo(&mut self, opcode: Opcode, payload: &[u8]) {
+        self.replies.put(Way::Reply, 0, |out| encode::put_frame(out, opcode, payload));
+    }
+
+    /// A message holds whole frames: what is left of one waits for an answer, or is a frame cut off for ever.
+    fn after_message(&mut self, key: Key, rest: &[u8]) -> ControlFlow<()> {
+        let Some(slot) = self.sessions.get_mut(key) else { return ControlFlow::Break(()) };
+        if slot.is_ended() {
+            return ControlFlow::Break(());
+        }
+        if !rest.is_empty() {
+            if slot.is_paused(REPLIES_BYTES_MAX) {
+                self.env.node.budget.add(rest.len());
+                slot.input.get_or_insert_default().frames.extend_from_slice(rest);
+            } else {
+                self.end(key, CloseReason::BadFrame, Some("a frame must not straddle two WebSocket messages"), None);
+                return ControlFlow::Break(());
+            }
+        }
+        self.go_on_if_live(key)
+    }
+
+    fn go_on_if_live(&mut self, key: Key) -> ControlFlow<()> {
+        match self.sessions.get_mut(key) {
+            Some(slot) if !slot.is_ended() && !slot.is_paused(REPLIES_BYTES_MAX) => ControlFlow::Continue(()),
+            _ => ControlFlow::Break(()),
+        }
+    }
+
+    fn end_violation(&mut self, key: Key, violation: Violation) {
+        self.flush_replies(key);
+        self.env.metrics.end(CloseReason::BadFrame);
+        let mut farewell = Gather::default();
+        farewell.put(Way::Reply, 0, |out| encode::put_close(out, violation.close_code, violation.reason));
+        self.close(key, &farewell);
+    }
+
+    fn take_input(&mut self, key: Key) -> Option<Vec<u8>> {
+        let slot = self.sessions.get_mut(key)?;
+        let input = slot.input.as_mut()?;
+        let held = std::mem::take(&mut input.held);
+        if input.is_empty() {
+            slot.input = None;
+        }
+        self.env.node.budget.sub(held.len());
+        (!held.is_empty()).then_some(held)
+    }
+
+    /// Keeps bytes that can't be used yet.
+    fn hold(&mut self, key: Key, bytes: &[u8]) {
+        let Some(slot) = self.sessions.get_mut(key) else { return };
+        if bytes.is_empty() || slot.is_ended() {
+            return;
+        }
+        let input = slot.input.get_or_insert_with(|| Box::new(Input::default()));
+        input.held.extend_from_slice(bytes);
+        self.env.node.budget.add(bytes.len());
+        if input.held.len() > FREE_INPUT_BYTES && self.env.node.budget.is_over() {
+            self.end(key, CloseReason::Overloaded, None, None);
+        }
+    }
+}

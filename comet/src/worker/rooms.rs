@@ -1,0 +1,321 @@
+//! Rooms: who is in them, what they get, and when.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Instant;
+
+use perseid_protocol::push::{Drop, Push};
+
+use super::writing::finish_torn_frame;
+use super::{Env, Worker};
+use crate::encoding::ENCODINGS;
+use crate::net::sys;
+use crate::room::{Audience, Member, Room, Turn, rest_us};
+use crate::session::Membership;
+use crate::slab::{Key, Slab};
+
+/// Sockets written to before others get their turn.
+const SLICE_SOCKETS: usize = 64;
+/// The same in time, µs; looked at every 16 sockets.
+const SLICE_US: u128 = 250;
+
+type Sessions = Slab<crate::session::Slot>;
+
+impl Worker {
+    /// Makes a session a member of `name`; what is pushed from now on reaches it.
+    pub(super) fn join(&mut self, key: Key, name: &str) {
+        let Some(slot) = self.sessions.get_mut(key) else { return };
+        let encoding = slot.encoding().index();
+        let (fd, blocked) = (slot.fd(), slot.outbox.is_some());
+        let known = self.rooms_by_name.get(name).copied();
+        let name: Arc<str> =
+            known.and_then(|index| self.rooms[index as usize].as_ref()).map_or_else(|| name.into(), |room| room.name.clone());
+        let shared = self.env.node.rooms.join(&name, self.env.worker);
+        let index = known.unwrap_or_else(|| {
+            let index = self.rooms_free.pop().unwrap_or_else(|| {
+                self.rooms.push(None);
+                (self.rooms.len() - 1) as u32
+            });
+            self.rooms[index as usize] = Some(Room::new(name.clone(), shared));
+            self.rooms_by_name.insert(name, index);
+            self.env.metrics.rooms.inc();
+            index
+        });
+        let Some(room) = &mut self.rooms[index as usize] else { return };
+        let audience = room.audiences[encoding].get_or_insert_default();
+        slot.membership = Some(Membership { room: index, member: audience.members.len() as u32 });
+        audience.members.push(Member { cursor: audience.ring.head(), fd, session: key, blocked });
+    }
+
+    /// Ends a membership. A frame that is half written is finished; what was not begun is not sent any more.
+    pub(super) fn leave_room(&mut self, key: Key) {
+        let Some(slot) = self.sessions.get_mut(key) else { return };
+        let Some(Membership { room: index, member: at }) = slot.membership.take() else { return };
+        let encoding = slot.encoding().index();
+        let Some(room) = &mut self.rooms[index as usize] else { return };
+        let Some(audience) = &mut room.audiences[encoding] else { return };
+        finish_torn_frame(&self.env, slot.outbox.as_deref_mut(), &audience.ring, &mut audience.members[at as usize]);
+        let member = audience.members.swap_remove(at as usize);
+        let unsent = audience.ring.frames_between(member.cursor, audience.ring.head());
+        self.env.metrics.drop_pushes(Drop::Closing, unsent as u64);
+        if let Some(moved) = audience.members.get(at as usize).copied() {
+            if let Some(slot) = self.sessions.get_mut(moved.session) {
+                slot.membership = Some(Membership { room: index, member: at });
+            }
+            // The pass may have been past this place already.
+            room.pass.again = true;
+        }
+        if audience.members.is_empty() {
+            self.env.node.budget.sub(audience.ring.len());
+            room.audiences[encoding] = None;
+        } else if audience.members.capacity() > 1024 && audience.members.len() < audience.members.capacity() / 4 {
+            audience.members.shrink_to(audience.members.len() * 2);
+        }
+        let last = room.is_empty();
+        self.env.node.rooms.leave(&room.name, self.env.worker, last);
+        if last {
+            self.forget_room(index);
+        }
+    }
+
+    fn forget_room(&mut self, index: u32) {
+        let Some(room) = self.rooms[index as usize].take() else { return };
+        self.rooms_by_name.remove(&room.name);
+        self.rooms_ready.retain(|ready| *ready != index);
+        self.rooms_resting.retain(|rest| rest.0.1 != index);
+        self.rooms_free.push(index);
+        self.env.metrics.rooms.dec();
+        if self.rooms_by_name.is_empty() {
+            self.rooms = Vec::new();
+            self.rooms_free = Vec::new();
+            self.rooms_by_name.shrink_to_fit();
+        }
+    }
+
+    /// Puts a push into a room's rings and has the room's turn come.
+    pub(super) fn publish(&mut self, index: u32, push: &Push, arrival: u64) {
+        let now_us = self.now_us();
+        let Some(Some(room)) = self.rooms.get_mut(index as usize) else { return };
+        self.env.node.budget.add(room.push(push, arrival));
+        for audience in room.audiences.iter_mut().flatten() {
+            let over = if self.env.node.budget.is_over() { audience.ring.len() / 2 } else { self.env.config.room.ring_bytes_max };
+            if audience.ring.len() > over {
+                shorten(&self.env, &mut self.sessions, audience, over);
+            }
+        }
+        match room.turn {
+            Turn::Queued => room.pass.again = true,
+            Turn::Resting => {}
+            Turn::Idle if now_us < room.rest_until_us => {
+                room.turn = Turn::Resting;
+                self.rooms_resting.push(std::cmp::Reverse((room.rest_until_us, index)));
+            }
+            Turn::Idle => {
+                room.turn = Turn::Queued;
+                self.rooms_ready.push_back(index);
+            }
+        }
+    }
+
+    /// Rooms that have rested enough.
+    pub(super) fn wake_rooms(&mut self) {
+        if self.rooms_resting.is_empty() {
+            return;
+        }
+        let now_us = self.now_us();
+        while let Some(rest) = self.rooms_resting.peek().filter(|rest| rest.0.0 <= now_us) {
+            let index = rest.0.1;
+            self.rooms_resting.pop();
+            if let Some(Some(room)) = self.rooms.get_mut(index as usize) {
+                room.turn = Turn::Queued;
+                self.rooms_ready.push_back(index);
+            }
+        }
+    }
+
+    /// Goes on with the pass of the room whose turn it is; whether there was one.
+    pub(super) fn run_room_slice(&mut self) -> bool {
+        self.wake_rooms();
+        let Some(index) = self.rooms_ready.pop_front() else { return false };
+        let now_us = self.now_us();
+        let cpu_before = sys::thread_cpu_ns();
+        let ended =
+            if self.broadcasts.is_empty() { self.write_slice(index, now_us) } else { self.write_careful_slice(index, now_us) };
+        let cpu_ns = sys::thread_cpu_ns().saturating_sub(cpu_before);
+        let Some(Some(room)) = self.rooms.get_mut(index as usize) else { return true };
+        room.pass.cpu_ns += cpu_ns;
+        if ended {
+            self.end_pass(index);
+        } else {
+            self.rooms_ready.push_back(index);
+        }
+        true
+    }
+
+    /// Writes to members of a room, up to a slice's end; whether the pass has ended.
+    fn write_slice(&mut self, index: u32, now_us: u64) -> bool {
+        let Some(Some(room)) = self.rooms.get_mut(index as usize) else { return true };
+        begin_pass(room, now_us);
+        let env = &self.env;
+        let metrics = &env.metrics;
+        let started = Instant::now();
+        let mut writes = 0;
+        let mut bytes = 0;
+        let mut delivered = 0;
+        // Most members stand at the same position: count its frames once.
+        let mut counted = (usize::MAX, 0, 0);
+        let ended = loop {
+            let Some(audience) = room.audiences.get_mut(room.pass.encoding) else { break true };
+            let Some((ring, member)) =
+                audience.as_mut().and_then(|audience| Some((&audience.ring, audience.members.get_mut(room.pass.member)?)))
+            else {
+                room.pass.encoding += 1;
+                room.pass.member = 0;
+                continue;
+            };
+            room.pass.member += 1;
+            let head = ring.head();
+            if member.cursor == head {
+                continue;
+            }
+            if member.blocked {
+                if head - member.cursor > env.config.session_bytes_max as u64 {
+                    let keep = head - env.config.session_bytes_max as u64 / 2;
+                    skip(env, &mut self.sessions, ring, member, ring.boundary_at_or_after(keep));
+                }
+                continue;
+            }
+            writes += 1;
+            let before = member.cursor;
+            match sys::send(member.fd, ring.bytes_from(before)) {
+                Ok(sent) => {
+                    member.cursor += sent as u64;
+                    bytes += sent as u64;
+                    if member.cursor == head {
+                        if (counted.0, counted.1) != (room.pass.encoding, before) {
+                            counted = (room.pass.encoding, before, ring.frames_between(before, head) as u64);
+                        }
+                        delivered += counted.2;
+                    } else {
+                        delivered += ring.frames_between(before, member.cursor) as u64;
+                        member.blocked = true;
+                        self.broken_or_full.push((member.session, true));
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    member.blocked = true;
+                    self.broken_or_full.push((member.session, true));
+                }
+                Err(_) => {
+                    // It leaves the room with its session, at the end of this slice.
+                    member.blocked = true;
+                    self.broken_or_full.push((member.session, false));
+                }
+            }
+            if writes >= SLICE_SOCKETS || (writes % 16 == 0 && started.elapsed().as_micros() >= SLICE_US) {
+                break false;
+            }
+        };
+        metrics.writes.add(writes as u64);
+        metrics.bytes_sent.add(bytes);
+        metrics.deliver(&[0, delivered, 0, 0]);
+        self.settle_slice();
+        ended
+    }
+
+    /// As [`Self::write_slice`], while a push to all is under way: each member gets that in its place.
+    fn write_careful_slice(&mut self, index: u32, now_us: u64) -> bool {
+        let mut writes = 0;
+        let mut gather = std::mem::take(&mut self.gather);
+        let ended = loop {
+            let Some(Some(room)) = self.rooms.get_mut(index as usize) else { break true };
+            begin_pass(room, now_us);
+            let Some(audience) = room.audiences.get(room.pass.encoding) else { break true };
+            let Some(member) = audience.as_ref().and_then(|audience| audience.members.get(room.pass.member)).copied() else {
+                room.pass.encoding += 1;
+                room.pass.member = 0;
+                continue;
+            };
+            room.pass.member += 1;
+            if !member.blocked {
+                gather.clear();
+                self.gather_outstanding(member.session, &mut gather);
+                self.write(member.session, &gather);
+                writes += 1;
+            }
+            if writes >= SLICE_SOCKETS {
+                break false;
+            }
+        };
+        self.gather = gather;
+        ended
+    }
+
+    /// Sessions that a slice found with a full socket or a broken connection.
+    fn settle_slice(&mut self) {
+        for (key, full) in std::mem::take(&mut self.broken_or_full) {
+            self.block(key);
+            if !full {
+                self.broken.push(key);
+            }
+        }
+    }
+
+    fn end_pass(&mut self, index: u32) {
+        let now_us = self.now_us();
+        let Some(Some(room)) = self.rooms.get_mut(index as usize) else { return };
+        let mut outstanding = false;
+        for audience in room.audiences.iter_mut().flatten() {
+            // The ring begins at a frame's start, always.
+            let lowest = audience.ring.boundary_at_or_before(audience.lowest_cursor());
+            let trimmed = audience.ring.trim(lowest);
+            self.env.node.budget.sub(trimmed);
+            let head = audience.ring.head();
+            outstanding |= room.pass.again && audience.members.iter().any(|member| !member.blocked && member.cursor < head);
+        }
+        let config = &self.env.config.room;
+        self.env.metrics.pass.observe_ns(room.pass.cpu_ns);
+        let rested = now_us + rest_us(room.pass.cpu_ns, config.share, config.rest_ms_max);
+        room.rest_until_us = rested.max(room.pass.started_us + config.pace_ms * 1000);
+        room.pass = crate::room::Pass::default();
+        if outstanding {
+            room.turn = Turn::Resting;
+            self.rooms_resting.push(std::cmp::Reverse((room.rest_until_us, index)));
+        } else {
+            room.turn = Turn::Idle;
+        }
+    }
+}
+
+fn begin_pass(room: &mut Room, now_us: u64) {
+    if !room.pass.running {
+        room.pass = crate::room::Pass { running: true, started_us: now_us, ..crate::room::Pass::default() };
+    }
+}
+
+/// Shortens a ring that is over its bound: who still needs what goes loses it.
+fn shorten(env: &Env, sessions: &mut Sessions, audience: &mut Audience, bytes_max: usize) {
+    // A quarter at a time, so that looking at all members is rare.
+    let keep = audience.ring.head() - (bytes_max - bytes_max / 4) as u64;
+    let to = audience.ring.boundary_at_or_after(keep);
+    for member in audience.members.iter_mut().filter(|member| member.cursor < to) {
+        skip(env, sessions, &audience.ring, member, to);
+    }
+    env.node.budget.sub(audience.ring.trim(to));
+}
+
+/// Takes from a member what lies before `to`, counted; a frame that is half written is finished.
+fn skip(env: &Env, sessions: &mut Sessions, ring: &crate::ring::ByteRing, member: &mut Member, to: u64) {
+    let Some(slot) = sessions.get_mut(member.session) else { return };
+    let mut outbox = slot.outbox.as_deref_mut();
+    finish_torn_frame(env, outbox.as_deref_mut(), ring, member);
+    let lost = ring.frames_between(member.cursor, to) as u64;
+    env.metrics.drop_pushes(Drop::Slow, lost);
+    if let Some(outbox) = outbox {
+        outbox.dropped += lost;
+    }
+    member.cursor = member.cursor.max(to);
+}
+
+// A pass walks over the encodings by index.
+const _: () = assert!(ENCODINGS == 4);

@@ -1,0 +1,296 @@
+//! To the sockets: everything that waits for a session in one write, and what happens when the socket is full.
+
+use std::io;
+
+use perseid_protocol::push::Drop;
+
+use super::commands::unix_ms;
+use super::{Env, Worker};
+use crate::gather::Gather;
+use crate::net::sys;
+use crate::outbox::{Outbox, Way};
+use crate::ring::ByteRing;
+use crate::room::Member;
+use crate::slab::Key;
+
+/// How a write ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Progress {
+    Done,
+    Blocked,
+    Broken,
+}
+
+impl Worker {
+    /// Puts together all that was pushed to a session and not written yet: frames of its room and pushes to all, in
+    /// order of arrival. They count as handed out from here on.
+    pub(super) fn gather_outstanding(&mut self, key: Key, gather: &mut Gather) {
+        let Some(slot) = self.sessions.get_mut(key) else { return };
+        let seen = std::mem::replace(&mut slot.broadcasts_seen, self.broadcasts.last_number());
+        if !slot.is_live() {
+            return;
+        }
+        let metrics = &self.env.metrics;
+        let accepts = slot.accepts.map(|id| self.accepts.get(id));
+        let encoding = slot.encoding();
+        let mut audience = slot.membership.and_then(|membership| {
+            let audience = self.rooms.get_mut(membership.room as usize)?.as_mut()?.audiences[encoding.index()].as_mut()?;
+            Some((&audience.ring, audience.members.get_mut(membership.member as usize)?))
+        });
+        if let Some((ring, member)) = &mut audience {
+            finish_torn_frame(&self.env, slot.outbox.as_deref_mut(), ring, member);
+        }
+        for broadcast in self.broadcasts.after(seen) {
+            if let Some((ring, member)) = &mut audience {
+                gather_ring(&self.env, ring, member, ring.end_before_arrival(broadcast.arrival), gather);
+            }
+            let push = &broadcast.push;
+            if !accepts.is_some_and(|accepts| accepts.contains(push.op)) {
+                metrics.drop_pushes(Drop::Filtered, 1);
+            } else if push.expires_at_ms != 0 && push.is_expired(unix_ms()) {
+                metrics.drop_pushes(Drop::Expired, 1);
+            } else {
+                gather.put(Way::All, push.expires_at_ms, |out| encoding.put_push(out, push));
+            }
+        }
+        if let Some((ring, member)) = &mut audience {
+            gather_ring(&self.env, ring, member, ring.head(), gather);
+        }
+    }
+
+    /// Writes what was put together, or queues it where the socket is full.
+    pub(super) fn write(&mut self, key: Key, gather: &Gather) {
+        let Some(slot) = self.sessions.get_mut(key) else { return };
+        if gather.is_empty() {
+            return;
+        }
+        if slot.outbox.is_some() {
+            return self.queue(key, gather, 0);
+        }
+        let metrics = &self.env.metrics;
+        metrics.writes.inc();
+        let sent = match sys::send(slot.fd(), &gather.bytes) {
+            Ok(sent) => sent,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+            Err(_) => {
+                let pushes = gather.frames.iter().filter(|frame| frame.way != Way::Reply).count();
+                metrics.drop_pushes(Drop::Closing, pushes as u64);
+                return self.broken.push(key);
+            }
+        };
+        metrics.bytes_sent.add(sent as u64);
+        let mut end = 0;
+        let mut finished = [0; 4];
+        for frame in &gather.frames {
+            end += frame.len;
+            finished[frame.way as usize] += u64::from(end <= sent);
+        }
+        metrics.deliver(&finished);
+        if sent < gather.bytes.len() {
+            self.block(key);
+            self.queue(key, gather, sent);
+        }
+    }
+
+    /// Queues whole frames behind what waits already; the first `sent` bytes are on their way.
+    fn queue(&mut self, key: Key, gather: &Gather, sent: usize) {
+        let Some(slot) = self.sessions.get_mut(key) else { return };
+        let encoding = slot.encoding();
+        let Some(outbox) = slot.outbox.as_deref_mut() else { return };
+        if let Some(membership) = slot.membership
+            && let Some(Some(room)) = self.rooms.get_mut(membership.room as usize)
+            && let Some(audience) = &mut room.audiences[encoding.index()]
+            && let Some(member) = audience.members.get_mut(membership.member as usize)
+        {
+            finish_torn_frame(&self.env, Some(outbox), &audience.ring, member);
+        }
+        let mut start = 0;
+        for frame in &gather.frames {
+            let end = start + frame.len;
+            if end <= sent {
+                // Written.
+            } else if start < sent {
+                outbox.push_rest(&gather.bytes[sent..end], frame.way);
+                self.env.node.budget.add(end - sent);
+            } else if frame.way == Way::Reply || make_room(&self.env, outbox, frame.len) {
+                outbox.push(&gather.bytes[start..end], *frame);
+                self.env.node.budget.add(frame.len);
+            }
+            start = end;
+        }
+    }
+
+    /// The socket takes bytes again.
+    pub(super) fn handle_writable(&mut self, key: Key) {
+        loop {
+            match self.write_outbox(key) {
+                Some(Progress::Done) => {}
+                Some(Progress::Broken) => return self.broken.push(key),
+                Some(Progress::Blocked) | None => return,
+            }
+            match self.write_ring(key) {
+                Progress::Done => {}
+                Progress::Broken => return self.broken.push(key),
+                Progress::Blocked => return,
+            }
+            let mut gather = std::mem::take(&mut self.gather);
+            gather.clear();
+            self.gather_outstanding(key, &mut gather);
+            let nothing = gather.is_empty();
+            self.queue(key, &gather, 0);
+            self.gather = gather;
+            if nothing {
+                break;
+            }
+        }
+        self.unblock(key);
+    }
+
+    /// Writes what is queued; `None` if the session is not blocked at all.
+    fn write_outbox(&mut self, key: Key) -> Option<Progress> {
+        let env = &self.env;
+        let slot = self.sessions.get_mut(key)?;
+        let fd = slot.fd();
+        let outbox = slot.outbox.as_deref_mut()?;
+        if outbox.has_mortal_frames() {
+            let (frames, bytes) = outbox.drop_expired(unix_ms());
+            env.metrics.drop_pushes(Drop::Expired, frames as u64);
+            env.node.budget.sub(bytes);
+        }
+        if outbox.is_empty() {
+            return Some(Progress::Done);
+        }
+        env.metrics.writes.inc();
+        match sys::send(fd, outbox.unwritten()) {
+            Ok(sent) => {
+                env.metrics.bytes_sent.add(sent as u64);
+                env.metrics.deliver(&outbox.advance(sent, env.now_ms));
+                env.node.budget.sub(sent);
+                Some(if outbox.is_empty() { Progress::Done } else { Progress::Blocked })
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Some(Progress::Blocked),
+            Err(_) => Some(Progress::Broken),
+        }
+    }
+
+    /// Writes what the room's ring holds for a session with nothing queued, straight from the ring, where nothing else
+    /// has to be put in between or left out.
+    fn write_ring(&mut self, key: Key) -> Progress {
+        let Some(slot) = self.sessions.get_mut(key) else { return Progress::Done };
+        if !slot.is_live() || self.broadcasts.after(slot.broadcasts_seen).next().is_some() {
+            return Progress::Done;
+        }
+        let encoding = slot.encoding();
+        let fd = slot.fd();
+        let (Some(membership), Some(outbox)) = (slot.membership, slot.outbox.as_deref_mut()) else { return Progress::Done };
+        let Some(Some(room)) = self.rooms.get_mut(membership.room as usize) else { return Progress::Done };
+        let Some(audience) = &mut room.audiences[encoding.index()] else { return Progress::Done };
+        let Some(member) = audience.members.get_mut(membership.member as usize) else { return Progress::Done };
+        let head = audience.ring.head();
+        if audience.ring.has_mortal_frames() || member.cursor == head {
+            return Progress::Done;
+        }
+        let metrics = &self.env.metrics;
+        metrics.writes.inc();
+        match sys::send(fd, audience.ring.bytes_from(member.cursor)) {
+            Ok(sent) => {
+                let before = member.cursor;
+                member.cursor += sent as u64;
+                metrics.bytes_sent.add(sent as u64);
+                metrics.deliver(&[0, audience.ring.frames_between(before, member.cursor) as u64, 0, 0]);
+                outbox.progress_ms = self.env.now_ms;
+                if member.cursor == head { Progress::Done } else { Progress::Blocked }
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Progress::Blocked,
+            Err(_) => Progress::Broken,
+        }
+    }
+
+    /// Takes note that a session's socket is full.
+    pub(super) fn block(&mut self, key: Key) {
+        let now_ms = self.env.now_ms;
+        let Some(slot) = self.sessions.get_mut(key) else { return };
+        if slot.outbox.is_some() {
+            return;
+        }
+        slot.outbox = Some(Box::new(Outbox::new(now_ms)));
+        self.env.metrics.blocked.inc();
+        self.mark_member(key, true);
+        self.arm(key, now_ms + self.env.config.write_stall_ms);
+    }
+
+    /// Takes note that nothing waits for a session any more.
+    fn unblock(&mut self, key: Key) {
+        self.mark_member(key, false);
+        let Some(slot) = self.sessions.get_mut(key) else { return };
+        if slot.outbox.take().is_some() {
+            self.env.metrics.blocked.dec();
+        }
+        if slot.is_ended() {
+            self.shut(key);
+        } else if slot.unread || slot.input.is_some() {
+            self.read_more.push(key);
+        }
+    }
+
+    fn mark_member(&mut self, key: Key, blocked: bool) {
+        if let Some(slot) = self.sessions.get_mut(key)
+            && let Some(membership) = slot.membership
+            && let Some(Some(room)) = self.rooms.get_mut(membership.room as usize)
+            && let Some(audience) = &mut room.audiences[slot.encoding().index()]
+            && let Some(member) = audience.members.get_mut(membership.member as usize)
+        {
+            member.blocked = blocked;
+        }
+    }
+}
+
+/// Moves the rest of a half-written frame of the room to the outbox, which is empty then.
+pub(super) fn finish_torn_frame(env: &Env, outbox: Option<&mut Outbox>, ring: &ByteRing, member: &mut Member) {
+    let end = ring.boundary_at_or_after(member.cursor);
+    if end == member.cursor {
+        return;
+    }
+    // A torn frame means a full socket, and a full socket means an outbox.
+    let Some(outbox) = outbox else { return };
+    let rest = ring.bytes_between(member.cursor, end);
+    outbox.push_rest(rest, Way::Room);
+    env.node.budget.add(rest.len());
+    member.cursor = end;
+}
+
+/// Puts the ring's frames from the member's cursor up to `end`.
+fn gather_ring(env: &Env, ring: &ByteRing, member: &mut Member, end: u64, gather: &mut Gather) {
+    if member.cursor >= end {
+        return;
+    }
+    let mut start = member.cursor;
+    for frame in ring.frames_after(member.cursor).take_while(|frame| frame.end <= end) {
+        if frame.expires_at_ms != 0 && unix_ms() >= frame.expires_at_ms {
+            env.metrics.drop_pushes(Drop::Expired, 1);
+        } else {
+            gather.put_bytes(Way::Room, frame.expires_at_ms, ring.bytes_between(start, frame.end));
+        }
+        start = frame.end;
+    }
+    member.cursor = end;
+}
+
+/// Makes room for a push in an outbox by dropping its oldest pushes; `false` (and counted) if there is none to be made.
+fn make_room(env: &Env, outbox: &mut Outbox, len: usize) -> bool {
+    let max = env.config.session_bytes_max;
+    let fits = |outbox: &Outbox| outbox.len() + len <= max && !env.node.budget.is_over_with(len);
+    if fits(outbox) {
+        return true;
+    }
+    // A quarter at a time: what is dropped has to be copied around.
+    let (frames, bytes) = outbox.drop_oldest(len.max(max / 4));
+    env.node.budget.sub(bytes);
+    env.metrics.drop_pushes(Drop::Slow, frames as u64);
+    let fits = fits(outbox);
+    if !fits {
+        outbox.dropped += 1;
+        env.metrics.drop_pushes(Drop::Slow, 1);
+    }
+    fits
+}

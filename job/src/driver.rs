@@ -1,0 +1,111 @@
+//! Joins log, dispatcher and lanes. Runs on the log's thread: it calls, counts and returns.
+
+use std::sync::Arc;
+
+use perseid_log::{Clock, Consumer, Record, Topic};
+use tracing::warn;
+
+use crate::dispatch::{Batches, Counts, Dispatcher, Routes};
+use crate::lane::{Lane, LaneError};
+use crate::metrics::{DropReason, Metrics};
+
+/// A batch for one comet is handed over at the latest when it has this many deliveries.
+const BATCH_DELIVERIES_MAX: usize = 4096;
+/// At most one line about dead records in this time, ms.
+const DEAD_LOG_MS: u64 = 10_000;
+
+/// The job as a consumer of the event log.
+pub struct JobConsumer {
+    dispatcher: Dispatcher,
+    lanes: Vec<Arc<dyn Lane>>,
+    batches: Batches,
+    metrics: Arc<Metrics>,
+    clock: Clock,
+    dead_log: Seldom,
+}
+
+impl JobConsumer {
+    /// A job that hands deliveries to `lanes`, one for each comet; of two lanes to one comet the first counts.
+    ///
+    /// `clock` gives unix ms: expiry and lag are told by it.
+    pub fn new(routes: Arc<dyn Routes>, mut lanes: Vec<Arc<dyn Lane>>, metrics: Arc<Metrics>, clock: Clock) -> Self {
+        lanes.sort_by_key(|lane| lane.node());
+        lanes.dedup_by_key(|lane| lane.node());
+        let batches = Batches::new(lanes.iter().map(|lane| lane.node()));
+        Self { dispatcher: Dispatcher::new(routes), lanes, batches, metrics, clock, dead_log: Seldom::default() }
+    }
+
+    fn hand_over(&mut self, counts: &mut Counts) {
+        for (node, batch) in self.batches.drain() {
+            let deliveries = batch.len();
+            self.metrics.add_batch(deliveries);
+            // Both were made of the same nodes in the same order.
+            let Ok(index) = self.lanes.binary_search_by_key(&node, |lane| lane.node()) else { continue };
+            if let Err(error) = self.lanes[index].deliver(batch) {
+                let (reason, dropped) = match error {
+                    LaneError::Full { dropped } => (DropReason::LaneFull, dropped),
+                    LaneError::Broken { dropped } => (DropReason::LaneBroken, dropped),
+                };
+                let dropped = dropped.min(deliveries);
+                counts.deliveries = counts.deliveries.saturating_sub(dropped as u64);
+                counts.drop(reason, dropped);
+            }
+        }
+    }
+}
+
+impl Consumer for JobConsumer {
+    fn on_records(&mut self, records: &[Record]) {
+        let now_ms = (self.clock)();
+        let mut counts = Counts::default();
+        let (mut count, mut dead) = (0, 0);
+        for record in records.iter().filter(|record| record.topic == Topic::Push) {
+            count += 1;
+            if let Err(error) = self.dispatcher.dispatch(&record.value, now_ms, &mut self.batches, &mut counts) {
+                dead += 1;
+                if let Some(suppressed) = self.dead_log.take(now_ms) {
+                    let offset = record.offset;
+                    warn!(offset, suppressed, %error, "a push record was skipped; see job_dead_records");
+                }
+            }
+            if self.batches.longest() >= BATCH_DELIVERIES_MAX {
+                self.hand_over(&mut counts);
+            }
+        }
+        self.hand_over(&mut counts);
+        if let Some(last) = records.last() {
+            self.metrics.add(count, dead, &counts, last.offset, now_ms.saturating_sub(last.ts_ms));
+        }
+    }
+}
+
+/// Lets something through at most once in [`DEAD_LOG_MS`].
+#[derive(Default)]
+struct Seldom {
+    next_ms: u64,
+    suppressed: u64,
+}
+
+impl Seldom {
+    /// How many were held back since the last time, if it may be said now.
+    fn take(&mut self, now_ms: u64) -> Option<u64> {
+        if now_ms < self.next_ms {
+            self.suppressed += 1;
+            return None;
+        }
+        self.next_ms = now_ms.saturating_add(DEAD_LOG_MS);
+        Some(std::mem::take(&mut self.suppressed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_line_in_ten_seconds() {
+        let mut seldom = Seldom::default();
+        let said: Vec<_> = [5, 6, 10_004, 10_005, 10_006].into_iter().map(|now_ms| seldom.take(now_ms)).collect();
+        assert_eq!(said, [Some(0), None, None, Some(2), None]);
+    }
+}

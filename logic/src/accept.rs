@@ -1,0 +1,386 @@
+//! The one way in for pushes, whatever API they come through: checked, given an id, written to the log, answered when the
+//! log has them.
+
+mod check;
+mod fingerprint;
+mod retries;
+
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use perseid_log::{AppendError, EventLog, Offset, Topic};
+use perseid_rpc::{PushMsg, PushType};
+use perseid_store::SessionRegistry;
+use prost::Message;
+use tokio::sync::oneshot;
+
+use crate::config::Config;
+use crate::metrics::{Metrics, TargetKind};
+use crate::nodes::Nodes;
+use crate::reason::Reason;
+use crate::snowflake::{LEAD_MS_MAX, Snowflake};
+use retries::{Claim, Retries, RetryKey};
+
+/// When to try again after the log had no room, ms.
+const RETRY_AFTER_MS: u64 = 1_000;
+
+/// Whom a push is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// Sessions. The same key twice counts once.
+    Keys(Vec<String>),
+    /// Users, with all their sessions. The same mid twice counts once.
+    Mids(Vec<i64>),
+    /// A room, `type://id`.
+    Room(String),
+    /// Every session.
+    All {
+        /// Sessions per second over all comets; 0 = as fast as it goes.
+        speed: u32,
+    },
+}
+
+impl Target {
+    /// Its kind, for metrics.
+    pub const fn kind(&self) -> TargetKind {
+        match self {
+            Self::Keys(_) => TargetKind::Keys,
+            Self::Mids(_) => TargetKind::Mids,
+            Self::Room(_) => TargetKind::Room,
+            Self::All { .. } => TargetKind::All,
+        }
+    }
+}
+
+/// A push, as an API understood it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PushRequest {
+    /// For whom.
+    pub target: Target,
+    /// Operation of the frame.
+    pub op: i32,
+    /// Body of the frame.
+    pub body: Bytes,
+    /// Idempotency key, 1 to 64 bytes: the same request with the same key is pushed once.
+    pub id: Option<String>,
+    /// Not delivered later than this after it was accepted, ms; 0 = never too late.
+    pub ttl_ms: u64,
+    /// Sender's mid as extended sessions see it; 0 = the system.
+    pub from: u64,
+    /// Whose idempotency key it is; empty where there are no accounts.
+    pub account: String,
+}
+
+/// The log has the push.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PushAnswer {
+    /// Message id.
+    pub id: u64,
+    /// Whether an earlier request with the same idempotency key was answered so.
+    pub duplicate: bool,
+    /// Keys or mids addressed; for a room and for all the sessions known.
+    pub recipients: u64,
+}
+
+/// Why a push was not, or not surely, accepted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PushError {
+    /// The request is wrong.
+    #[error("{0}")]
+    BadRequest(String),
+    /// More bytes or targets than allowed.
+    #[error("{0}")]
+    TooLarge(String),
+    /// The idempotency key came with another request.
+    #[error("this id was used for another message: send each message with an id of its own")]
+    Conflict,
+    /// More messages than ids can be made for, or the clock went back. Not written.
+    #[error("too many messages at once: retry after a moment")]
+    RateLimited {
+        /// When to try again, ms.
+        retry_after_ms: u64,
+    },
+    /// Surely not written.
+    #[error("{message}")]
+    Unavailable {
+        /// What is wrong.
+        message: String,
+        /// When to try again, ms.
+        retry_after_ms: u64,
+    },
+    /// May be written, and then will be delivered.
+    #[error("{0}")]
+    Unknown(String),
+}
+
+impl PushError {
+    /// The reason word and status.
+    pub const fn reason(&self) -> Reason {
+        match self {
+            Self::BadRequest(_) => Reason::BadRequest,
+            Self::TooLarge(_) => Reason::TooLarge,
+            Self::Conflict => Reason::Conflict,
+            Self::RateLimited { .. } => Reason::RateLimited,
+            Self::Unavailable { .. } => Reason::Unavailable,
+            Self::Unknown(_) => Reason::Unknown,
+        }
+    }
+
+    /// When to try again, ms, where that helps.
+    pub const fn retry_after_ms(&self) -> Option<u64> {
+        match self {
+            Self::RateLimited { retry_after_ms } | Self::Unavailable { retry_after_ms, .. } => Some(*retry_after_ms),
+            _ => None,
+        }
+    }
+}
+
+impl From<AppendError> for PushError {
+    fn from(error: AppendError) -> Self {
+        match error {
+            AppendError::TooLarge { .. } => Self::TooLarge(error.to_string()),
+            AppendError::Overloaded | AppendError::Unavailable(_) => {
+                Self::Unavailable { message: error.to_string(), retry_after_ms: RETRY_AFTER_MS }
+            }
+            AppendError::Unknown(_) => Self::Unknown(error.to_string()),
+        }
+    }
+}
+
+type Outcome = Result<PushAnswer, PushError>;
+
+/// Accepts pushes.
+pub struct Accept {
+    log: Arc<dyn EventLog>,
+    registry: Arc<dyn SessionRegistry>,
+    nodes: Arc<dyn Nodes>,
+    ids: Snowflake,
+    bounds: check::Bounds,
+    shared: Arc<Shared>,
+}
+
+/// What the log's thread needs when it is done with a push.
+struct Shared {
+    retries: Mutex<Retries>,
+    metrics: Arc<Metrics>,
+}
+
+impl Shared {
+    fn retries(&self) -> MutexGuard<'_, Retries> {
+        // Every change is whole before anything in it could panic.
+        self.retries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A push on its way into the log. It gets there whether or not anybody waits for the answer.
+#[derive(Debug)]
+pub struct Pending(State);
+
+#[derive(Debug)]
+enum State {
+    Answered(Outcome),
+    Waiting(oneshot::Receiver<Outcome>),
+}
+
+impl Pending {
+    /// Waits until the log has it, or refused it.
+    ///
+    /// # Errors
+    /// See [`PushError`].
+    pub async fn answer(self) -> Result<PushAnswer, PushError> {
+        match self.0 {
+            State::Answered(outcome) => outcome,
+            State::Waiting(outcome) => outcome.await.unwrap_or_else(|_| Err(forgotten())),
+        }
+    }
+}
+
+impl Accept {
+    /// Accepts pushes into `log`.
+    pub fn new(
+        log: Arc<dyn EventLog>,
+        registry: Arc<dyn SessionRegistry>,
+        nodes: Arc<dyn Nodes>,
+        metrics: Arc<Metrics>,
+        config: &Config,
+    ) -> Self {
+        let retries = Mutex::new(Retries::new(config.idempotency_ms, config.idempotency_bytes_max));
+        Self {
+            log,
+            registry,
+            nodes,
+            ids: Snowflake::new(config.snowflake_worker),
+            bounds: check::Bounds { body_bytes_max: config.push_bytes_max, targets_max: config.targets_max },
+            shared: Arc::new(Shared { retries, metrics }),
+        }
+    }
+
+    /// Accepts a push; the answer comes when the log has it.
+    ///
+    /// # Errors
+    /// See [`PushError`].
+    pub fn push(&self, request: PushRequest, now_ms: u64) -> impl Future<Output = Result<PushAnswer, PushError>> + Send + use<> {
+        self.submit(request, now_ms).answer()
+    }
+
+    /// Puts a push on its way into the log before it returns, so that pushes submitted one after another stay in order.
+    pub fn submit(&self, request: PushRequest, now_ms: u64) -> Pending {
+        self.try_submit(request, now_ms).unwrap_or_else(|error| {
+            self.shared.metrics.refused(error.reason());
+            Pending(State::Answered(Err(error)))
+        })
+    }
+
+    /// Takes back what the log knows of an earlier push, so that its idempotency key holds over a restart. Called with the
+    /// records of the log in their order, before any push is accepted; `ts_ms` is the record's.
+    pub fn restore(&self, push: &PushMsg, ts_ms: u64) {
+        if push.idem.is_empty() {
+            return;
+        }
+        let answer = PushAnswer { id: push.id, duplicate: false, recipients: push.recipients };
+        let evicted = self.shared.retries().restore(RetryKey::new(&push.account, &push.idem), push.hash, answer, ts_ms);
+        self.shared.metrics.idempotency_evicted(evicted);
+    }
+
+    fn try_submit(&self, mut request: PushRequest, now_ms: u64) -> Result<Pending, PushError> {
+        check::check(&mut request, &self.bounds)?;
+        let issued = self.ids.next(now_ms);
+        if issued.lead_ms > LEAD_MS_MAX {
+            return Err(PushError::RateLimited { retry_after_ms: issued.lead_ms });
+        }
+        let kind = request.target.kind();
+        let answer = PushAnswer { id: issued.id, duplicate: false, recipients: self.recipients(&request.target) };
+        let hash = request.id.as_ref().map_or(0, |_| fingerprint::of(&request));
+        let retry = request.id.as_ref().map(|id| RetryKey::new(&request.account, id));
+        let (key, push) = into_record(request, answer, hash, now_ms);
+        check::encoded(&push)?;
+
+        let (tell, told) = oneshot::channel();
+        let mut completion = Completion { shared: self.shared.clone(), retry: None, tell: Some(tell), answer, kind, now_ms };
+        if let Some(retry) = retry {
+            let claim = self.shared.retries().claim(&retry, hash, now_ms);
+            match claim {
+                Claim::First => completion.retry = Some(retry),
+                Claim::Answered(answer) => return Ok(completion.superseded(State::Answered(Ok(answer)))),
+                Claim::Waiting(outcome) => return Ok(completion.superseded(State::Waiting(outcome))),
+                Claim::Conflict => {
+                    completion.abandon();
+                    return Err(PushError::Conflict);
+                }
+            }
+        }
+        let value = Bytes::from(push.encode_to_vec());
+        self.log.append(Topic::Push, key.as_bytes(), value, Box::new(move |result| completion.finish(result)));
+        Ok(Pending(State::Waiting(told)))
+    }
+
+    fn recipients(&self, target: &Target) -> u64 {
+        match target {
+            Target::Keys(keys) => keys.len() as u64,
+            Target::Mids(mids) => mids.len() as u64,
+            Target::Room(room) => self.nodes.room_online(room),
+            Target::All { .. } => self.registry.counts().sessions,
+        }
+    }
+}
+
+/// The record of a push, and the key that orders it: as goim orders them.
+fn into_record(request: PushRequest, answer: PushAnswer, hash: u64, now_ms: u64) -> (String, PushMsg) {
+    let mut push = PushMsg {
+        operation: request.op,
+        msg: request.body,
+        id: answer.id,
+        expire_at_ms: if request.ttl_ms == 0 { 0 } else { now_ms.saturating_add(request.ttl_ms) },
+        from: request.from,
+        ..PushMsg::default()
+    };
+    let first = match request.target {
+        Target::Keys(keys) => {
+            push.keys = keys;
+            push.keys.first().cloned().unwrap_or_default()
+        }
+        Target::Mids(mids) => {
+            push.mids = mids;
+            push.mids.first().map(ToString::to_string).unwrap_or_default()
+        }
+        Target::Room(room) => {
+            push.set_type(PushType::Room);
+            push.room.clone_from(&room);
+            room
+        }
+        Target::All { speed } => {
+            push.set_type(PushType::Broadcast);
+            push.speed = i32::try_from(speed).unwrap_or(i32::MAX);
+            request.op.to_string()
+        }
+    };
+    if let Some(id) = request.id {
+        push.idem = id;
+        push.account = request.account;
+        push.hash = hash;
+        push.recipients = answer.recipients;
+    }
+    (first, push)
+}
+
+/// What happens when the log is done with a push, on the log's thread. Dropped unfinished, it says that the outcome is
+/// unknown.
+struct Completion {
+    shared: Arc<Shared>,
+    retry: Option<RetryKey>,
+    tell: Option<oneshot::Sender<Outcome>>,
+    answer: PushAnswer,
+    kind: TargetKind,
+    now_ms: u64,
+}
+
+impl Completion {
+    fn finish(mut self, result: Result<Offset, AppendError>) {
+        match result {
+            Ok(_) => {
+                self.shared.metrics.pushed(self.kind);
+                self.settle(Ok(self.answer));
+            }
+            Err(error) => self.settle(Err(error.into())),
+        }
+    }
+
+    /// Another request has the same idempotency key, and answers for this one.
+    fn superseded(mut self, state: State) -> Pending {
+        self.tell = None;
+        self.shared.metrics.idempotent_hit();
+        Pending(state)
+    }
+
+    fn abandon(mut self) {
+        self.tell = None;
+    }
+
+    fn settle(&mut self, outcome: Outcome) {
+        let Some(tell) = self.tell.take() else { return };
+        if let Err(error) = &outcome {
+            self.shared.metrics.refused(error.reason());
+        }
+        if let Some(retry) = self.retry.take() {
+            let (waiting, evicted) = self.shared.retries().settle(&retry, outcome.as_ref().ok(), self.now_ms);
+            self.shared.metrics.idempotency_evicted(evicted);
+            for other in waiting {
+                let duplicate = outcome.clone().map(|answer| PushAnswer { duplicate: true, ..answer });
+                // Whoever has gone needs no answer.
+                let _ = other.send(duplicate);
+            }
+        }
+        let _ = tell.send(outcome);
+    }
+}
+
+impl Drop for Completion {
+    fn drop(&mut self) {
+        self.settle(Err(forgotten()));
+    }
+}
+
+fn forgotten() -> PushError {
+    PushError::Unknown("the log stopped before it answered: it is unknown whether the push was written".to_owned())
+}

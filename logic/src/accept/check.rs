@@ -1,0 +1,87 @@
+//! What a push must be like.
+
+use std::collections::HashSet;
+use std::hash::Hash;
+
+use perseid_log::VALUE_BYTES_MAX;
+use perseid_protocol::limits::{ROOM_ID_BYTES_MAX, SESSION_KEY_BYTES_MAX};
+use perseid_protocol::room::RoomId;
+use perseid_rpc::PushMsg;
+use prost::Message;
+
+use super::{PushError, PushRequest, Target};
+
+/// Longest idempotency key, bytes.
+const ID_BYTES_MAX: usize = 64;
+
+/// What the operator allows.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    pub(super) body_bytes_max: usize,
+    pub(super) targets_max: usize,
+}
+
+/// Checks a push, and drops targets that are named twice.
+pub(super) fn check(request: &mut PushRequest, bounds: &Bounds) -> Result<(), PushError> {
+    let len = request.body.len();
+    if len > bounds.body_bytes_max {
+        let message = format!("the body has {len} bytes, more than the {} allowed", bounds.body_bytes_max);
+        return Err(PushError::TooLarge(message));
+    }
+    if let Some(id) = &request.id
+        && (id.is_empty() || id.len() > ID_BYTES_MAX || id.contains(char::is_control))
+    {
+        return Err(bad(format!("id must have 1 to {ID_BYTES_MAX} bytes, and no control characters")));
+    }
+    match &mut request.target {
+        Target::Keys(keys) => {
+            count("keys", keys.len(), bounds)?;
+            if keys.iter().any(|key| key.is_empty() || key.len() > SESSION_KEY_BYTES_MAX) {
+                return Err(bad(format!("each key must have 1 to {SESSION_KEY_BYTES_MAX} bytes")));
+            }
+            once(keys);
+        }
+        Target::Mids(mids) => {
+            count("mids", mids.len(), bounds)?;
+            once(mids);
+        }
+        Target::Room(room) if RoomId::parse(room.as_bytes(), ROOM_ID_BYTES_MAX).is_none() => {
+            let rule = format!("must be of the form type://id, at most {ROOM_ID_BYTES_MAX} bytes, no control characters");
+            return Err(bad(format!("the room id {rule}")));
+        }
+        Target::Room(_) | Target::All { .. } => {}
+    }
+    Ok(())
+}
+
+/// Checks that the log will take it: a body that is allowed and targets that are allowed may be too much together.
+pub(super) fn encoded(push: &PushMsg) -> Result<(), PushError> {
+    // A push that is small in its parts needs no counting.
+    let small = push.msg.len() < VALUE_BYTES_MAX / 4 && push.keys.len().max(push.mids.len()) < 1000;
+    if small || push.encoded_len() <= VALUE_BYTES_MAX {
+        return Ok(());
+    }
+    Err(PushError::TooLarge("body and targets together are too large: send to fewer at a time".to_owned()))
+}
+
+fn count(what: &str, count: usize, bounds: &Bounds) -> Result<(), PushError> {
+    if count == 0 {
+        return Err(bad(format!("{what} must not be empty")));
+    }
+    if count > bounds.targets_max {
+        let message = format!("{count} {what} are more than the {} allowed: send to fewer at a time", bounds.targets_max);
+        return Err(PushError::TooLarge(message));
+    }
+    Ok(())
+}
+
+fn once<T: Clone + Eq + Hash>(targets: &mut Vec<T>) {
+    if targets.len() > 1 {
+        let mut seen = HashSet::with_capacity(targets.len());
+        targets.retain(|target| seen.insert(target.clone()));
+    }
+}
+
+fn bad(message: String) -> PushError {
+    PushError::BadRequest(message)
+}

@@ -1,0 +1,85 @@
+//! What the operator may set of logic.
+
+/// Logic's settings. Read once; parts are passed down.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Largest HTTP body, bytes.
+    pub request_bytes_max: usize,
+    /// A request that took longer is answered with a refusal, ms.
+    pub request_ms: u64,
+    /// Largest body of a push, bytes.
+    pub push_bytes_max: usize,
+    /// How long an idempotency key is remembered, ms.
+    pub idempotency_ms: u64,
+    /// Memory for idempotency keys, bytes; the oldest go first.
+    pub idempotency_bytes_max: usize,
+    /// Messages in one batch.
+    pub batch_max: usize,
+    /// Keys or mids in one push, and mids in one question.
+    pub targets_max: usize,
+    /// This node's number in message ids, below 1,024. No two nodes have the same.
+    pub snowflake_worker: u16,
+    /// How often a client is to send HEARTBEAT, ms.
+    pub heartbeat_ms: u64,
+    /// Heartbeats missed until a session ends.
+    pub heartbeat_max: u32,
+    /// What goim's clients are told.
+    pub goim: GoimConfig,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            request_bytes_max: 1024 * 1024,
+            request_ms: 10_000,
+            push_bytes_max: 1024 * 1024,
+            idempotency_ms: 24 * 60 * 60 * 1000,
+            idempotency_bytes_max: 64 * 1024 * 1024,
+            batch_max: 1000,
+            targets_max: 10_000,
+            snowflake_worker: 0,
+            heartbeat_ms: 240_000,
+            heartbeat_max: 2,
+            goim: GoimConfig::default(),
+        }
+    }
+}
+
+/// What `/goim/nodes/weighted` tells; the names and defaults are goim's.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GoimConfig {
+    /// Told as the only node when there is no other.
+    pub domain: String,
+    /// Follows a node's name in what browsers are told.
+    pub host_domain: String,
+    /// Port for TCP; 0 leaves it out.
+    pub tcp_port: u16,
+    /// Port for WebSocket; 0 leaves it out.
+    pub ws_port: u16,
+    /// Port for WebSocket with TLS; 0 leaves it out.
+    pub wss_port: u16,
+    /// Longest wait before a client connects again, s.
+    pub backoff_max_delay: i32,
+    /// First wait, s.
+    pub backoff_base_delay: i32,
+    /// Each wait is the one before times this.
+    pub backoff_factor: f32,
+    /// Random share of each wait.
+    pub backoff_jitter: f32,
+}
+
+impl Default for GoimConfig {
+    fn default() -> Self {
+        Self {
+            domain: "conn.goim.io".to_owned(),
+            host_domain: ".goim.io".to_owned(),
+            tcp_port: 3101,
+            ws_port: 3102,
+            wss_port: 3103,
+            backoff_max_delay: 300,
+            backoff_base_delay: 3,
+            backoff_factor: 1.8,
+            backoff_jitter: 0.3,
+        }
+    }
+}

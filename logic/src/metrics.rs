@@ -1,0 +1,290 @@
+//! What logic counts. Plain atomics; whoever exports them takes a [`MetricsSnapshot`].
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+pub use perseid_log::HistogramSnapshot;
+
+use crate::reason::Reason;
+
+/// Upper bounds of the buckets for the duration of a request, s.
+const BOUNDS_SECONDS: [f64; 14] =
+    [0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 10.0];
+const BOUNDS_NS: [u64; 14] = [
+    100_000,
+    250_000,
+    500_000,
+    1_000_000,
+    2_500_000,
+    5_000_000,
+    10_000_000,
+    25_000_000,
+    50_000_000,
+    100_000_000,
+    250_000_000,
+    500_000_000,
+    1_000_000_000,
+    10_000_000_000,
+];
+
+/// Declares an enum whose values are labels: all of them in order, and their words.
+macro_rules! labels {
+    ($(#[$meta:meta])* $name:ident { $($value:ident => $word:literal),+ $(,)? }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[allow(missing_docs)] // the words say it
+        pub enum $name { $($value),+ }
+
+        impl $name {
+            /// Every value, in order.
+            pub const ALL: &[Self] = &[$(Self::$value),+];
+
+            /// The label in metrics.
+            pub const fn word(self) -> &'static str {
+                match self { $(Self::$value => $word),+ }
+            }
+        }
+    };
+}
+
+labels!(
+    /// A route of the HTTP APIs.
+    Route {
+        GoimPushKeys => "goim_push_keys",
+        GoimPushMids => "goim_push_mids",
+        GoimPushRoom => "goim_push_room",
+        GoimPushAll => "goim_push_all",
+        GoimOnlineTop => "goim_online_top",
+        GoimOnlineRoom => "goim_online_room",
+        GoimOnlineTotal => "goim_online_total",
+        GoimNodesWeighted => "goim_nodes_weighted",
+        GoimNodesInstances => "goim_nodes_instances",
+        Messages => "messages",
+        MessagesBatch => "messages_batch",
+        Nodes => "nodes",
+        User => "user",
+        UsersOnline => "users_online",
+        Rooms => "rooms",
+        Room => "room",
+        Healthz => "healthz",
+        Readyz => "readyz",
+        Other => "other",
+    }
+);
+
+labels!(
+    /// Whom a push is for.
+    TargetKind { Keys => "keys", Mids => "mids", Room => "room", All => "all" }
+);
+
+labels!(
+    /// What became of an AUTH.
+    AuthOutcome {
+        Accepted => "accepted",
+        Malformed => "malformed",
+        Refused => "refused",
+        KeyTaken => "key_taken",
+        Failed => "failed",
+    }
+);
+
+labels!(
+    /// What kind of operation a client sent upstream.
+    UpstreamClass { SendMsg => "send_msg", Protocol => "protocol", Reserved => "reserved", Business => "business" }
+);
+
+impl UpstreamClass {
+    /// The class of an operation.
+    pub const fn of(op: i32) -> Self {
+        match op {
+            4 => Self::SendMsg,
+            33..=999 => Self::Reserved,
+            1000.. => Self::Business,
+            _ => Self::Protocol,
+        }
+    }
+}
+
+#[derive(Default)]
+struct Histogram {
+    counts: [AtomicU64; BOUNDS_NS.len() + 1],
+    sum_ns: AtomicU64,
+}
+
+impl Histogram {
+    fn observe(&self, ns: u64) {
+        let bucket = BOUNDS_NS.iter().position(|&bound| ns <= bound).unwrap_or(BOUNDS_NS.len());
+        self.counts[bucket].fetch_add(1, Relaxed);
+        self.sum_ns.fetch_add(ns, Relaxed);
+    }
+
+    fn snapshot(&self) -> HistogramSnapshot {
+        HistogramSnapshot {
+            bounds_seconds: &BOUNDS_SECONDS,
+            counts: self.counts.iter().map(|count| count.load(Relaxed)).collect(),
+            sum_seconds: self.sum_ns.load(Relaxed) as f64 / 1e9,
+        }
+    }
+}
+
+/// Logic's counters.
+pub struct Metrics {
+    requests: [Histogram; Route::ALL.len()],
+    refusals: [AtomicU64; Reason::ALL.len()],
+    pushes: [AtomicU64; TargetKind::ALL.len()],
+    auths: [AtomicU64; AuthOutcome::ALL.len()],
+    upstream: [AtomicU64; UpstreamClass::ALL.len()],
+    upstream_bytes: AtomicU64,
+    replaced: AtomicU64,
+    idempotent_hits: AtomicU64,
+    idempotency_evicted: AtomicU64,
+    pub(crate) http: HttpCounters,
+}
+
+/// Counters of the HTTP listener.
+#[derive(Default)]
+pub struct HttpCounters {
+    pub(crate) connections: AtomicU64,
+    pub(crate) open: AtomicU64,
+    pub(crate) accept_errors: AtomicU64,
+    pub(crate) broken: AtomicU64,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self {
+            requests: std::array::from_fn(|_| Histogram::default()),
+            refusals: Default::default(),
+            pushes: Default::default(),
+            auths: Default::default(),
+            upstream: Default::default(),
+            upstream_bytes: AtomicU64::new(0),
+            replaced: AtomicU64::new(0),
+            idempotent_hits: AtomicU64::new(0),
+            idempotency_evicted: AtomicU64::new(0),
+            http: HttpCounters::default(),
+        }
+    }
+}
+
+impl Metrics {
+    pub(crate) fn request(&self, route: Route, took: Duration) {
+        self.requests[route as usize].observe(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
+    }
+
+    pub(crate) fn refused(&self, reason: Reason) {
+        self.refusals[reason as usize].fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn pushed(&self, kind: TargetKind) {
+        self.pushes[kind as usize].fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn auth(&self, outcome: AuthOutcome) {
+        self.auths[outcome as usize].fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn session_replaced(&self) {
+        self.replaced.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn received(&self, op: i32, bytes: usize) {
+        self.upstream[UpstreamClass::of(op) as usize].fetch_add(1, Relaxed);
+        self.upstream_bytes.fetch_add(bytes as u64, Relaxed);
+    }
+
+    pub(crate) fn idempotent_hit(&self) {
+        self.idempotent_hits.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn idempotency_evicted(&self, count: u64) {
+        self.idempotency_evicted.fetch_add(count, Relaxed);
+    }
+
+    /// All of it at this moment.
+    pub fn snapshot(&self) -> MetricsSnapshot {
+        MetricsSnapshot {
+            requests: Route::ALL.iter().zip(&self.requests).map(|(route, all)| (route.word(), all.snapshot())).collect(),
+            refusals: Reason::ALL.iter().zip(&self.refusals).map(|(reason, n)| (reason.word(), n.load(Relaxed))).collect(),
+            pushes: TargetKind::ALL.iter().zip(&self.pushes).map(|(kind, n)| (kind.word(), n.load(Relaxed))).collect(),
+            auths: AuthOutcome::ALL.iter().zip(&self.auths).map(|(outcome, n)| (outcome.word(), n.load(Relaxed))).collect(),
+            upstream: UpstreamClass::ALL.iter().zip(&self.upstream).map(|(class, n)| (class.word(), n.load(Relaxed))).collect(),
+            upstream_bytes: self.upstream_bytes.load(Relaxed),
+            sessions_replaced: self.replaced.load(Relaxed),
+            idempotent_hits: self.idempotent_hits.load(Relaxed),
+            idempotency_evicted: self.idempotency_evicted.load(Relaxed),
+            http_connections: self.http.connections.load(Relaxed),
+            http_open: self.http.open.load(Relaxed),
+            http_accept_errors: self.http.accept_errors.load(Relaxed),
+            http_broken: self.http.broken.load(Relaxed),
+        }
+    }
+}
+
+/// Logic's counters at one moment. All only grow, but `http_open`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MetricsSnapshot {
+    /// Durations of HTTP requests by route.
+    pub requests: Vec<(&'static str, HistogramSnapshot)>,
+    /// Refused requests and messages by reason.
+    pub refusals: Vec<(&'static str, u64)>,
+    /// Pushes that the log has, by kind of target; duplicates are not among them.
+    pub pushes: Vec<(&'static str, u64)>,
+    /// AUTHs by what became of them.
+    pub auths: Vec<(&'static str, u64)>,
+    /// Frames from clients for the business, by class of operation.
+    pub upstream: Vec<(&'static str, u64)>,
+    /// Their bodies, bytes.
+    pub upstream_bytes: u64,
+    /// Sessions that a newer one with the same key replaced.
+    pub sessions_replaced: u64,
+    /// Pushes answered from an earlier one with the same idempotency key.
+    pub idempotent_hits: u64,
+    /// Idempotency keys forgotten before their time, for want of memory.
+    pub idempotency_evicted: u64,
+    /// HTTP connections accepted.
+    pub http_connections: u64,
+    /// HTTP connections open now.
+    pub http_open: u64,
+    /// Accepts that failed.
+    pub http_accept_errors: u64,
+    /// HTTP connections that ended by an error: bad HTTP, a timeout, a reset.
+    pub http_broken: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_two_tables_of_bounds_agree() {
+        for (ns, seconds) in BOUNDS_NS.iter().zip(BOUNDS_SECONDS) {
+            assert!((*ns as f64 / 1e9 - seconds).abs() < 1e-12);
+        }
+        assert!(BOUNDS_NS.is_sorted());
+    }
+
+    #[test]
+    fn what_is_counted_is_found_in_the_snapshot() {
+        let metrics = Metrics::default();
+        metrics.request(Route::Messages, Duration::from_micros(100));
+        metrics.request(Route::Messages, Duration::from_secs(99));
+        metrics.refused(Reason::Unknown);
+        metrics.pushed(TargetKind::All);
+        metrics.received(1000, 7);
+        let snapshot = metrics.snapshot();
+        let (_, messages) = snapshot.requests.iter().find(|(route, _)| *route == "messages").unwrap();
+        assert_eq!((messages.counts[0], messages.counts[14], messages.count()), (1, 1, 2));
+        assert_eq!(snapshot.refusals.last(), Some(&("UNKNOWN", 1)));
+        assert_eq!(snapshot.pushes.last(), Some(&("all", 1)));
+        assert_eq!((snapshot.upstream.last(), snapshot.upstream_bytes), (Some(&("business", 1)), 7));
+    }
+
+    #[test]
+    fn classes_of_operations() {
+        let classes = [4, 0, 32, -5, i32::MIN, 33, 999, 1000, i32::MAX].map(|op| UpstreamClass::of(op).word());
+        let expected =
+            ["send_msg", "protocol", "protocol", "protocol", "protocol", "reserved", "reserved", "business", "business"];
+        assert_eq!(classes, expected);
+    }
+}

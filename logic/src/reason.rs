@@ -1,0 +1,97 @@
+//! Why a request is refused: one table of words and HTTP statuses for all APIs.
+
+/// A reason word, as in the client protocol where it has one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// The request is wrong; the same one always will be.
+    BadRequest,
+    /// There is no such thing.
+    NotFound,
+    /// The path is right, the method is not.
+    MethodNotAllowed,
+    /// The idempotency key came with another request before.
+    Conflict,
+    /// Larger than allowed.
+    TooLarge,
+    /// Too much, too fast; not done.
+    RateLimited,
+    /// This node does not do that.
+    Unsupported,
+    /// Surely not done: retry.
+    Unavailable,
+    /// May be done: retry with the same idempotency key.
+    Unknown,
+}
+
+impl Reason {
+    /// Every reason, in the order of their discriminants.
+    pub const ALL: [Self; 9] = [
+        Self::BadRequest,
+        Self::NotFound,
+        Self::MethodNotAllowed,
+        Self::Conflict,
+        Self::TooLarge,
+        Self::RateLimited,
+        Self::Unsupported,
+        Self::Unavailable,
+        Self::Unknown,
+    ];
+
+    /// The word in answers and metrics.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::BadRequest => "BAD_REQUEST",
+            Self::NotFound => "NOT_FOUND",
+            Self::MethodNotAllowed => "METHOD_NOT_ALLOWED",
+            Self::Conflict => "CONFLICT",
+            Self::TooLarge => "TOO_LARGE",
+            Self::RateLimited => "RATE_LIMITED",
+            Self::Unsupported => "UNSUPPORTED",
+            Self::Unavailable => "UNAVAILABLE",
+            Self::Unknown => "UNKNOWN",
+        }
+    }
+
+    /// The HTTP status.
+    pub const fn status(self) -> u16 {
+        match self {
+            Self::BadRequest => 400,
+            Self::NotFound => 404,
+            Self::MethodNotAllowed => 405,
+            Self::Conflict => 409,
+            Self::TooLarge => 413,
+            Self::RateLimited => 429,
+            Self::Unsupported => 501,
+            Self::Unavailable => 503,
+            Self::Unknown => 504,
+        }
+    }
+
+    /// A short title for people.
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::BadRequest => "The request is wrong",
+            Self::NotFound => "There is no such thing",
+            Self::MethodNotAllowed => "The method does not fit the path",
+            Self::Conflict => "The id was used for another message",
+            Self::TooLarge => "The request is too large",
+            Self::RateLimited => "Too much, too fast",
+            Self::Unsupported => "This node does not do that",
+            Self::Unavailable => "Not accepted now: retry",
+            Self::Unknown => "May be accepted: retry with the same id",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_in_order_and_words_are_unique() {
+        for (at, reason) in Reason::ALL.into_iter().enumerate() {
+            assert_eq!(reason as usize, at);
+            assert!(Reason::ALL.iter().filter(|other| other.word() == reason.word()).count() == 1);
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! Contradictions between keys that are each right by themselves.
+
+use super::Entry;
+use super::bytes::ByteSize;
+use super::kind::Kind;
+use super::problem::{Origin, Problem};
+use super::settings::Settings;
+use super::value::{Auth, Value};
+
+/// The extended header and the outer header of a batch: what a body is wrapped in.
+const FRAME_OVERHEAD_BYTES: u64 = 72 + 16;
+/// The longest header that a client may send.
+const HEADER_BYTES_MAX: u64 = 256;
+
+/// One key may not be smaller than another.
+#[derive(Debug)]
+pub struct Relation {
+    /// The key that must be the larger one.
+    pub larger: &'static str,
+    /// The key that bounds it from below.
+    pub smaller: &'static str,
+    /// What must be between the two at least.
+    pub plus: u64,
+    /// Why.
+    pub why: &'static str,
+}
+
+const fn at_least(larger: &'static str, smaller: &'static str, plus: u64, why: &'static str) -> Relation {
+    Relation { larger, smaller, plus, why }
+}
+
+/// All relations between two keys.
+pub static RELATIONS: &[Relation] = &[
+    at_least(
+        "comet.session_bytes_max",
+        "logic.push_bytes_max",
+        FRAME_OVERHEAD_BYTES,
+        "the largest push must fit a session's queue",
+    ),
+    at_least(
+        "comet.session_bytes_max",
+        "comet.body_bytes_max",
+        FRAME_OVERHEAD_BYTES,
+        "the largest echoed request must fit a session's queue",
+    ),
+    at_least("comet.node_bytes_max", "comet.session_bytes_max", 0, "what waits for one session counts for the node too"),
+    at_least(
+        "comet.message_bytes_max",
+        "comet.body_bytes_max",
+        HEADER_BYTES_MAX,
+        "a WebSocket message holds at least one whole frame",
+    ),
+    at_least(
+        "comet.message_bytes_max",
+        "comet.auth_bytes_max",
+        HEADER_BYTES_MAX,
+        "a WebSocket message holds at least one whole frame",
+    ),
+    at_least("room.ring_bytes_max", "logic.push_bytes_max", FRAME_OVERHEAD_BYTES, "the largest push must fit a room's ring"),
+    at_least("logic.request_bytes_max", "logic.push_bytes_max", 0, "the largest push must fit a request"),
+    at_least("log.segment_bytes", "logic.push_bytes_max", 0, "the largest push must fit a segment"),
+    at_least("log.queue_bytes_max", "logic.push_bytes_max", FRAME_OVERHEAD_BYTES, "the largest push must fit the queue"),
+    at_least("log.retention_bytes", "log.segment_bytes", 0, "at least the segment in use is kept"),
+    at_least("job.lane_bytes_max", "logic.push_bytes_max", FRAME_OVERHEAD_BYTES, "the largest push must fit a lane"),
+    at_least("goim.backoff_max_delay", "goim.backoff_base_delay", 0, "waits grow from the one to the other"),
+];
+
+/// All contradictions, but for those that involve a doubtful key.
+pub(super) fn check(settings: &Settings, entries: &[Entry], doubtful: &[String]) -> Vec<Problem> {
+    let known = Known { entries, doubtful };
+    let mut problems = Vec::new();
+    for relation in RELATIONS {
+        problems.extend(known.relation(relation));
+    }
+    problems.extend(known.handshake(settings));
+    problems.extend(known.listeners(settings));
+    problems.extend(known.exposure(settings));
+    problems
+}
+
+/// The entries that can be relied on.
+struct Known<'a> {
+    entries: &'a [Entry],
+    doubtful: &'a [String],
+}
+
+impl<'a> Known<'a> {
+    fn get(&self, path: &str) -> Option<&'a Entry> {
+        let (section, name) = path.split_once('.')?;
+        let mut entries = self.entries.iter();
+        let entry = entries.find(|entry| entry.key.section == section && entry.key.name == name)?;
+        (!self.doubtful.iter().any(|doubtful| doubtful == path)).then_some(entry)
+    }
+
+    /// The place that decided: of the entries, the one of the highest layer.
+    fn place(entries: &[&Entry]) -> Origin {
+        let origins = entries.iter().map(|entry| &entry.origin);
+        origins.max().cloned().unwrap_or(Origin::Default)
+    }
+
+    fn relation(&self, relation: &Relation) -> Option<Problem> {
+        let (larger, smaller) = (self.get(relation.larger)?, self.get(relation.smaller)?);
+        let least = smaller.value.as_integer()?.saturating_add(relation.plus);
+        if larger.value.as_integer()? >= least {
+            return None;
+        }
+        let plus = match relation.plus {
+            0 => String::new(),
+            plus => format!(" + {plus}"),
+        };
+        let least = match larger.key.kind {
+            Kind::Bytes { .. } => Value::Bytes(ByteSize(least)),
+            _ => Value::Integer(least),
+        };
+        Some(Problem {
+            place: Self::place(&[larger, smaller]),
+            subject: relation.larger.to_owned(),
+            what: format!(
+                "{} ({}) is less than {}{plus} with {} ({}): {}",
+                larger.value, larger.origin, relation.smaller, smaller.value, smaller.origin, relation.why
+            ),
+            hint: Some(format!("{} must be at least {least}", relation.larger)),
+        })
+    }
+
+    fn handshake(&self, settings: &Settings) -> Option<Problem> {
+        let entries = [self.get("comet.handshake_ms")?, self.get("comet.heartbeat_ms")?, self.get("comet.heartbeat_max")?];
+        let comet = &settings.comet;
+        let silence_ms = comet.heartbeat_ms.saturating_mul(comet.heartbeat_max.into());
+        (comet.handshake_ms > silence_ms).then(|| Problem {
+            place: Self::place(&entries),
+            subject: "comet.handshake_ms".to_owned(),
+            what: format!(
+                "{} ({}) is more than comet.heartbeat_ms × comet.heartbeat_max = {} × {} ({}, {}): a stranger may not be silent for longer than a session",
+                comet.handshake_ms, entries[0].origin, comet.heartbeat_ms, comet.heartbeat_max, entries[1].origin, entries[2].origin
+            ),
+            hint: Some(format!("comet.handshake_ms must be at most {silence_ms}")),
+        })
+    }
+
+    fn listeners(&self, settings: &Settings) -> Vec<Problem> {
+        let listeners = settings.listeners();
+        let mut problems = Vec::new();
+        for (i, (path, address)) in listeners.iter().enumerate() {
+            let clash = listeners[..i].iter().find(|(_, earlier)| {
+                let any = earlier.ip().is_unspecified() || address.ip().is_unspecified();
+                let same_ip = earlier.ip() == address.ip();
+                let same_family = earlier.is_ipv4() == address.is_ipv4();
+                address.port() != 0 && earlier.port() == address.port() && (same_ip || (any && same_family))
+            });
+            let Some((earlier_path, earlier)) = clash else {
+                continue;
+            };
+            let (Some(entry), Some(earlier_entry)) = (self.get(path), self.get(earlier_path)) else {
+                continue;
+            };
+            problems.push(Problem {
+                place: Self::place(&[earlier_entry, entry]),
+                subject: (*path).to_owned(),
+                what: format!("{address} is taken by {earlier_path}: {earlier} ({})", earlier_entry.origin),
+                hint: Some("every listener needs a port of its own; 0 picks a free one".to_owned()),
+            });
+        }
+        problems
+    }
+
+    fn exposure(&self, settings: &Settings) -> Vec<Problem> {
+        let (Some(auth), Some(insecure)) = (self.get("logic.auth"), self.get("node.insecure")) else {
+            return Vec::new();
+        };
+        if settings.logic.auth != Auth::Insecure || settings.node.insecure {
+            return Vec::new();
+        }
+        let exposed = settings.exposed().into_iter();
+        exposed
+            .filter_map(|(path, address)| Some((path, address, self.get(path)?)))
+            .map(|(path, address, entry)| Problem {
+                place: Self::place(&[entry, auth, insecure]),
+                subject: path.to_owned(),
+                what: format!(
+                    "{address} is reachable from beyond this machine, and logic.auth = \"insecure\" ({}) lets anyone be any user",
+                    auth.origin
+                ),
+                hint: Some("listen on 127.0.0.1, or say --insecure aloud".to_owned()),
+            })
+            .collect()
+    }
+}

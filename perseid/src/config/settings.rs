@@ -1,0 +1,196 @@
+//! The list of sections and keys. Everything else about the configuration is derived from it: the
+//! structs, the checks, `config print`, docs/configuration.md.
+//!
+//! A new key needs a measured reason. Its doc is one paragraph, names units, and is the text of
+//! the struct's field and of the documentation alike.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use super::bytes::{GIB, KIB, MIB, TIB};
+use super::key::{Apply, Key, Section};
+use super::kind::{Kind, bytes, count, integer, millis, number};
+use super::table::settings;
+use super::value::{Auth, LogFormat, Setting, Value};
+
+const SECOND_MS: u64 = 1_000;
+const HOUR_MS: u64 = 3_600 * SECOND_MS;
+const DAY_MS: u64 = 24 * HOUR_MS;
+
+settings! {
+    /// The process itself.
+    node: Node {
+        /// The name of this node in logs, metrics and the registry. Empty: the host's name.
+        id: String = "", Kind::Text, Restart;
+        /// Where the event log and the store live. A directory that another process uses is
+        /// refused.
+        data_dir: PathBuf = "perseid-data", Kind::Path, Restart, "--data-dir";
+        /// After SIGTERM or SIGINT everything is finished and written within this time.
+        shutdown_ms: u64 = "30000", millis(0, HOUR_MS), Restart;
+        /// Says aloud that listening beyond loopback with `auth = "insecure"` is meant: anyone
+        /// who reaches such an address may be any user.
+        insecure: bool = "false", Kind::Flag, Restart, "--insecure";
+        /// This node's part of message ids. Two nodes of one cluster must not share it.
+        snowflake_worker: u16 = "0", count(0, 1023), Restart;
+    }
+
+    /// Where clients connect, and what one of them may cost.
+    comet: Comet {
+        /// Where TCP clients connect. Port 0 picks a free one; an empty list listens nowhere.
+        tcp: Vec<SocketAddr> = "127.0.0.1:3101", Kind::Addresses, Restart, "--tcp";
+        /// Where WebSocket clients connect, on the path `/sub`.
+        ws: Vec<SocketAddr> = "127.0.0.1:3102", Kind::Addresses, Restart, "--ws";
+        /// Threads that serve sessions. 0: one per core.
+        workers: usize = "0", count(0, 256), Restart;
+        /// A connection that has not sent its AUTH after this time is closed.
+        handshake_ms: u64 = "8000", millis(1, HOUR_MS), Reload;
+        /// How often a client is told to send a heartbeat.
+        heartbeat_ms: u64 = "240000", millis(10, DAY_MS), Reload;
+        /// A session that was silent for this many heartbeats is closed.
+        heartbeat_max: u32 = "2", count(1, 100), Reload;
+        /// A session whose socket took nothing for this time, while something waited for it, is
+        /// closed as a slow consumer.
+        write_stall_ms: u64 = "10000", millis(10, HOUR_MS), Reload;
+        /// After losing its connection a client waits a random time up to this before it comes
+        /// back.
+        reconnect_ms: u64 = "10000", millis(0, HOUR_MS), Reload;
+        /// The longest body of an AUTH frame.
+        auth_bytes_max: usize = "8KiB", bytes(64, MIB), Reload;
+        /// The longest body of any other frame from a client.
+        body_bytes_max: usize = "64KiB", bytes(64, MIB), Reload;
+        /// The longest WebSocket message from a client; it may hold several whole frames.
+        message_bytes_max: usize = "1MiB", bytes(512, 16 * MIB), Reload;
+        /// The most fragments that one WebSocket message may come in.
+        fragments_max: u32 = "4096", count(1, 1_000_000), Reload;
+        /// The most that may wait for one slow session; above it the session is closed.
+        session_bytes_max: usize = "4MiB", bytes(KIB, GIB), Reload;
+        /// The most that may wait for all sessions of this process; above it the slowest are
+        /// closed.
+        node_bytes_max: usize = "512MiB", bytes(MIB, TIB), Reload;
+        /// How many sessions a second are told to leave when the node shuts down or drains.
+        drain_rate: u32 = "5000", integer(1, 1_000_000, "per second"), Reload;
+        /// The most operations that one session may accept.
+        subscriptions_max: usize = "1000", count(1, 100_000), Reload;
+        /// The longest room id.
+        room_id_bytes_max: usize = "256", bytes(1, 4 * KIB), Reload;
+        /// The most sessions of this process. 0: as many as file descriptors allow.
+        sessions_max: usize = "0", count(0, 100_000_000), Reload;
+    }
+
+    /// How pushes to rooms trade delay for writes. A lone message always leaves at once.
+    room: Room {
+        /// How much of a room's recent frames is kept for members that lag behind, once for TCP
+        /// and once for WebSocket.
+        ring_bytes_max: usize = "8MiB", bytes(64 * KIB, GIB), Restart;
+        /// The share of a worker's time that the passes over one room may take. A smaller share
+        /// makes larger batches: less CPU, more delay.
+        share: f64 = "0.5", number(0.05, 1.0), Restart;
+        /// The longest rest between two passes over a room.
+        rest_ms_max: u64 = "200", millis(0, 60 * SECOND_MS), Restart;
+        /// The least time between two passes over a busy room. 0: only the load itself makes
+        /// batches.
+        pace_ms: u64 = "0", millis(0, 60 * SECOND_MS), Restart;
+    }
+
+    /// The push API and what is decided about sessions.
+    logic: Logic {
+        /// Where the push API, the console page, health and metrics are served.
+        http: Vec<SocketAddr> = "127.0.0.1:3111", Kind::Addresses, Restart, "--http";
+        /// How clients and callers of the push API prove who they are. `insecure`: they are
+        /// believed, as in goim.
+        auth: Auth = "insecure", Kind::Choice(Auth::WORDS), Restart;
+        /// Threads that serve HTTP.
+        http_threads: usize = "1", count(1, 64), Restart;
+        /// The longest body of an HTTP request.
+        request_bytes_max: usize = "1MiB", bytes(KIB, 64 * MIB), Reload;
+        /// An HTTP request that is not answered after this time ends with an error.
+        request_ms: u64 = "10000", millis(10, HOUR_MS), Reload;
+        /// The longest body of one transient push.
+        push_bytes_max: usize = "1MiB", bytes(64, 2 * MIB - KIB), Reload;
+        /// How long the answer to an idempotency key is remembered.
+        idempotency_ms: u64 = "86400000", millis(0, 30 * DAY_MS), Reload;
+        /// The most memory that remembered answers may take; the oldest are forgotten first.
+        idempotency_bytes_max: usize = "64MiB", bytes(0, 64 * GIB), Reload;
+        /// The most messages of one batch request.
+        batch_max: usize = "1000", count(1, 100_000), Reload;
+        /// The most keys or mids that one push may name.
+        targets_max: usize = "10000", count(1, 1_000_000), Reload;
+    }
+
+    /// What `GET /goim/nodes/weighted` tells goim's clients.
+    goim: Goim {
+        /// The domain that resolves to the comets.
+        domain: String = "conn.goim.io", Kind::Text, Reload;
+        /// Appended to a comet's host name for web clients.
+        host_domain: String = ".goim.io", Kind::Text, Reload;
+        /// The port that TCP clients are told.
+        tcp_port: u16 = "3101", count(0, 65_535), Reload;
+        /// The port that WebSocket clients are told.
+        ws_port: u16 = "3102", count(0, 65_535), Reload;
+        /// The port that clients of WebSocket over TLS are told.
+        wss_port: u16 = "3103", count(0, 65_535), Reload;
+        /// The longest wait between two attempts to connect.
+        backoff_max_delay: u32 = "300", integer(0, 86_400, "s"), Reload;
+        /// The first wait between two attempts to connect.
+        backoff_base_delay: u32 = "3", integer(0, 86_400, "s"), Reload;
+        /// By how much each wait is longer than the last.
+        backoff_factor: f64 = "1.8", number(1.0, 100.0), Reload;
+        /// The random part of each wait.
+        backoff_jitter: f64 = "0.3", number(0.0, 1.0), Reload;
+    }
+
+    /// The embedded event log.
+    log: Log {
+        /// The length of one segment file. It is written with zeros ahead of need.
+        segment_bytes: u64 = "64MiB", bytes(MIB, 4 * GIB), Restart;
+        /// The oldest segments are deleted when the log is longer than this.
+        retention_bytes: u64 = "1GiB", bytes(MIB, 1024 * TIB), Restart;
+        /// A segment is deleted when its last record is older than this.
+        retention_ms: u64 = "86400000", millis(SECOND_MS, 3650 * DAY_MS), Restart;
+        /// After a sync that carried two or more records the writer rests this long, so that the
+        /// next one carries more. A lone record never waits.
+        rest_us: u64 = "1000", integer(0, 1_000_000, "µs"), Restart;
+        /// The most that may wait to be written; above it a push is answered with 503.
+        queue_bytes_max: usize = "64MiB", bytes(64 * KIB, 64 * GIB), Restart;
+    }
+
+    /// The way from the event log to the comets.
+    job: Job {
+        /// The most that may wait for one comet.
+        lane_bytes_max: usize = "64MiB", bytes(64 * KIB, 64 * GIB), Restart;
+        /// How long a full lane is waited for before its push is dropped and counted.
+        lane_ms: u64 = "1000", millis(0, 60 * SECOND_MS), Restart;
+        /// The most pushes that are handed to a comet at a time.
+        batch_max: usize = "512", count(1, 65_536), Restart;
+    }
+
+    /// Logs of the process, on stderr.
+    telemetry: Telemetry {
+        /// The form of the log. `auto`: text on a terminal, else one JSON object a line.
+        format: LogFormat = "auto", Kind::Choice(LogFormat::WORDS), Restart, "--log";
+        /// What is logged: a level (`off`, `error`, `warn`, `info`, `debug`, `trace`), or a
+        /// filter by module as in `info,perseid_comet=debug`.
+        level: String = "info", Kind::Filter, Reload, "--log-level";
+    }
+}
+
+impl Settings {
+    /// Every listening address with the path of its key.
+    pub fn listeners(&self) -> Vec<(&'static str, SocketAddr)> {
+        let lists = [("comet.tcp", &self.comet.tcp), ("comet.ws", &self.comet.ws), ("logic.http", &self.logic.http)];
+        lists.into_iter().flat_map(|(path, list)| list.iter().map(move |address| (path, *address))).collect()
+    }
+
+    /// The listening addresses that others than this machine can reach. With `auth = "insecure"`
+    /// they exist only if `node.insecure` says so, and deserve a warning.
+    pub fn exposed(&self) -> Vec<(&'static str, SocketAddr)> {
+        let mut listeners = self.listeners();
+        listeners.retain(|(_, address)| !address.ip().to_canonical().is_loopback());
+        listeners
+    }
+}
+
+/// All keys, in the order of the table.
+pub fn keys() -> impl Iterator<Item = &'static Key> {
+    SECTIONS.iter().flat_map(|section| section.keys)
+}

@@ -1,0 +1,175 @@
+//! A value of a key, whatever its layer, and how it becomes a field of the settings.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use super::bytes::ByteSize;
+
+/// A parsed and bounded value. It shows itself as TOML.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Value {
+    /// `true` or `false`.
+    Flag(bool),
+    /// A count, or a time in the unit of its key.
+    Integer(u64),
+    /// A size.
+    Bytes(ByteSize),
+    /// A number with a fraction.
+    Number(f64),
+    /// Text, a path, or one word of a choice.
+    Text(String),
+    /// Listening addresses.
+    Addresses(Vec<SocketAddr>),
+}
+
+impl Value {
+    /// The value as a whole number, for comparing keys with each other.
+    pub fn as_integer(&self) -> Option<u64> {
+        match self {
+            Self::Integer(value) | Self::Bytes(ByteSize(value)) => Some(*value),
+            _ => None,
+        }
+    }
+
+    /// The value as JSON; sizes are numbers of bytes.
+    pub fn to_json(&self) -> serde_json::Value {
+        match self {
+            Self::Flag(value) => (*value).into(),
+            Self::Integer(value) | Self::Bytes(ByteSize(value)) => (*value).into(),
+            Self::Number(value) => (*value).into(),
+            Self::Text(value) => value.as_str().into(),
+            Self::Addresses(list) => list.iter().map(ToString::to_string).collect(),
+        }
+    }
+}
+
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Flag(value) => write!(f, "{value}"),
+            Self::Integer(value) => write!(f, "{value}"),
+            Self::Bytes(ByteSize(value)) if *value == 0 || value % 1024 != 0 => write!(f, "{value}"),
+            Self::Bytes(size) => write!(f, "\"{size}\""),
+            Self::Number(value) => write!(f, "{value:?}"),
+            Self::Text(value) => write!(f, "{}", toml::Value::String(value.clone())),
+            Self::Addresses(list) => {
+                write!(f, "[")?;
+                for (i, address) in list.iter().enumerate() {
+                    write!(f, "{}\"{address}\"", if i == 0 { "" } else { ", " })?;
+                }
+                write!(f, "]")
+            }
+        }
+    }
+}
+
+/// A type that a field of the settings may have.
+pub(super) trait Setting: Sized {
+    /// The field of a value; `None` if the value is of another kind or does not fit, which the
+    /// bounds of the key exclude.
+    fn from_value(value: &Value) -> Option<Self>;
+}
+
+macro_rules! integer_setting {
+    ($($type:ty),+) => {$(
+        impl Setting for $type {
+            fn from_value(value: &Value) -> Option<Self> {
+                <$type>::try_from(value.as_integer()?).ok()
+            }
+        }
+    )+};
+}
+
+integer_setting!(u16, u32, u64, usize);
+
+impl Setting for bool {
+    fn from_value(value: &Value) -> Option<Self> {
+        match value {
+            Value::Flag(value) => Some(*value),
+            _ => None,
+        }
+    }
+}
+
+impl Setting for f64 {
+    fn from_value(value: &Value) -> Option<Self> {
+        match value {
+            Value::Number(value) => Some(*value),
+            _ => None,
+        }
+    }
+}
+
+impl Setting for String {
+    fn from_value(value: &Value) -> Option<Self> {
+        match value {
+            Value::Text(value) => Some(value.clone()),
+            _ => None,
+        }
+    }
+}
+
+impl Setting for PathBuf {
+    fn from_value(value: &Value) -> Option<Self> {
+        String::from_value(value).map(Self::from)
+    }
+}
+
+impl Setting for Vec<SocketAddr> {
+    fn from_value(value: &Value) -> Option<Self> {
+        match value {
+            Value::Addresses(list) => Some(list.clone()),
+            _ => None,
+        }
+    }
+}
+
+/// A field with a closed set of words: the type, its words for the key's [`Kind`](super::Kind),
+/// and the way from one to the other, from one list.
+macro_rules! choice {
+    ($(#[$attr:meta])* $name:ident { $($(#[$variant_attr:meta])* $variant:ident = $word:literal,)+ }) => {
+        $(#[$attr])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum $name { $($(#[$variant_attr])* $variant,)+ }
+
+        impl $name {
+            /// The words of the configuration, in order.
+            pub const WORDS: &[&str] = &[$($word),+];
+
+            /// The word of the configuration for this value.
+            pub fn word(self) -> &'static str {
+                match self { $(Self::$variant => $word,)+ }
+            }
+        }
+
+        impl Setting for $name {
+            fn from_value(value: &Value) -> Option<Self> {
+                match value {
+                    $(Value::Text(word) if word == $word => Some(Self::$variant),)+
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+choice! {
+    /// How a session proves who it is.
+    Auth {
+        /// It is believed: anyone may be any user.
+        Insecure = "insecure",
+    }
+}
+
+choice! {
+    /// The form of the log on stderr.
+    LogFormat {
+        /// Lines for people.
+        Text = "text",
+        /// One JSON object a line.
+        Json = "json",
+        /// Text on a terminal, else JSON.
+        Auto = "auto",
+    }
+}
