@@ -113,6 +113,9 @@ pub(crate) struct Common {
     /// Child processes that hold the sessions; 0 = as many as are needed
     #[arg(long, value_name = "P", default_value = "0", value_parser = value_parser!(u64).range(0..=64))]
     pub(crate) processes: u64,
+    /// Connect from 127.0.0.x, another x for each child process, also where one address would do
+    #[arg(long)]
+    pub(crate) spread_sources: bool,
     /// Sessions opened a second while preparing
     #[arg(long, value_name = "R", default_value = "4000", value_parser = rate)]
     pub(crate) open_rate: f64,

@@ -4,9 +4,13 @@
 //! (`schedstat`); the clock ticks of `stat` (10 ms) divide it into user and
 //! system, and stand in where there is no `schedstat`.
 
+use crate::stats::to_f64;
 use std::collections::HashMap;
 use std::fs;
 use std::ops::{Add, Sub};
+
+/// CPU time below which its division into user and system is noise.
+const USER_SHARE_NS_MIN: u64 = 500_000_000;
 
 /// What processes have used up to now, or between two moments.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -26,10 +30,12 @@ impl Cpu {
         if self.scheduled_ns > 0 && trusted { self.scheduled_ns } else { ticks }
     }
 
-    /// The share of user time, 0 to 1.
-    pub(crate) fn user_share(self) -> f64 {
+    /// The share of user time, 0 to 1; none below half a second of CPU, where
+    /// ticks of 10 ms say nothing.
+    pub(crate) fn user_share(self) -> Option<f64> {
         let ticks = self.user_ns + self.system_ns;
-        crate::stats::per(crate::stats::to_f64(self.user_ns), crate::stats::to_f64(ticks))
+        let share = to_f64(self.user_ns) / to_f64(ticks.max(1));
+        (ticks >= USER_SHARE_NS_MIN).then_some(share)
     }
 }
 

@@ -186,6 +186,15 @@ impl Comet {
         }
     }
 
+    /// Goes on with another configuration: timeouts and limits count from now on; listeners, workers and what a node may
+    /// hold in all stay as they were started.
+    pub fn reload(&self, config: Config) {
+        let config = Arc::new(config);
+        for mailbox in self.mailboxes() {
+            mailbox.post(Command::Reload(config.clone()));
+        }
+    }
+
     /// Takes no new sessions and tells those that are there to leave, `per_second` of them a second.
     pub fn drain(&self, per_second: u32, retry_after_ms: u64) {
         let share = per_second.div_ceil(u32::try_from(self.mailboxes().len()).unwrap_or(1).max(1));

@@ -7,6 +7,7 @@ use mio::Waker;
 use perseid_protocol::CloseReason;
 use perseid_protocol::push::Push;
 
+use crate::config::Config;
 use crate::link::{Connected, Refused};
 use crate::slab::Key;
 
@@ -27,6 +28,8 @@ pub(crate) enum Command {
     End { session: Key, reason: CloseReason, message: Option<Box<str>> },
     /// Take no new sessions and end those that are there, so many per second.
     Drain { per_second: u32, retry_after_ms: u64 },
+    /// Go on with other limits.
+    Reload(Arc<Config>),
     /// End everything now.
     Stop,
 }

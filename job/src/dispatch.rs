@@ -134,22 +134,22 @@ impl Dispatcher {
             body: msg.msg,
         };
         match kind {
-            PushType::Push => self.to_sessions(&keys, &mids, push, now_ms, batches, counts),
+            PushType::Push => self.put_to_sessions(&keys, &mids, push, now_ms, batches, counts),
             PushType::Room if room.is_empty() => return Err(Dead::NoRoom),
             PushType::Room => {
                 let push = room_push(&room, push);
-                to_nodes(|| Target::Room(room.into()), push, now_ms, batches, counts);
+                put_to_nodes(|| Target::Room(room.into()), push, now_ms, batches, counts);
             }
             PushType::Broadcast => {
                 let speed = speed_of_node(speed, batches.node_count());
-                to_nodes(|| Target::All { speed }, push, now_ms, batches, counts);
+                put_to_nodes(|| Target::All { speed }, push, now_ms, batches, counts);
             }
         }
         Ok(())
     }
 
     /// To the sessions of `keys`, then of `mids`: each session once, however it is named.
-    fn to_sessions(
+    fn put_to_sessions(
         &mut self,
         keys: &[String],
         mids: &[i64],
@@ -190,7 +190,7 @@ impl Dispatcher {
 }
 
 /// To every comet, one delivery each.
-fn to_nodes(target: impl FnOnce() -> Target, push: Push, now_ms: u64, batches: &mut Batches, counts: &mut Counts) {
+fn put_to_nodes(target: impl FnOnce() -> Target, push: Push, now_ms: u64, batches: &mut Batches, counts: &mut Counts) {
     let nodes = batches.node_count();
     if push.is_expired(now_ms) {
         // Also without a comet it was a push that somebody sent.
@@ -233,9 +233,16 @@ mod tests {
 
     #[test]
     fn a_comets_share_of_the_speed() {
-        for (speed, nodes, wanted) in
-            [(0, 3, 0), (-5, 3, 0), (i32::MIN, 0, 0), (64, 1, 64), (64, 3, 21), (2, 3, 1), (64, 0, 64), (i32::MAX, 1, 2_147_483_647)]
-        {
+        for (speed, nodes, wanted) in [
+            (0, 3, 0),
+            (-5, 3, 0),
+            (i32::MIN, 0, 0),
+            (64, 1, 64),
+            (64, 3, 21),
+            (2, 3, 1),
+            (64, 0, 64),
+            (i32::MAX, 1, 2_147_483_647),
+        ] {
             assert_eq!(speed_of_node(speed, nodes), wanted, "{speed} over {nodes}");
         }
     }

@@ -65,7 +65,7 @@ impl Consumer for JobConsumer {
                 dead += 1;
                 if let Some(suppressed) = self.dead_log.take(now_ms) {
                     let offset = record.offset;
-                    warn!(offset, suppressed, %error, "a push record was skipped; see job_dead_records");
+                    warn!(offset, suppressed, %error, "a push record makes no sense and was skipped");
                 }
             }
             if self.batches.longest() >= BATCH_DELIVERIES_MAX {

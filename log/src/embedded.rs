@@ -115,7 +115,7 @@ impl EmbeddedLog {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(LogError::io("clean up", dir)(error)),
             _ => {}
         }
-        let slots = Slot::load_all(&consumers)?;
+        let slots = Slot::load_all(&consumers, &*config.disk)?;
         let consumed = slots.iter().max_by_key(|slot| slot.offset()).map(|slot| (slot.name.as_str(), slot.offset()));
         let recovered = match recover::recover(dir, &*config.disk, consumed)? {
             Some(recovered) => recovered,

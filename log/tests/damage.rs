@@ -1,4 +1,5 @@
 //! What a start makes of files that are not as they were left.
+#![allow(clippy::unwrap_used, reason = "clippy.toml allows it only in #[test] functions, not in their helpers")]
 
 mod common;
 

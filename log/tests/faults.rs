@@ -1,4 +1,5 @@
 //! Disks that fail: nothing is acknowledged that is not durable, and what can go on goes on.
+#![allow(clippy::unwrap_used, reason = "clippy.toml allows it only in #[test] functions, not in their helpers")]
 
 mod common;
 
@@ -6,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 
 use common::{Collector, Each, FaultyDisk, HANG, append, open, small, start_append, wait_until};
-use perseid_log::{AppendError, ConsumerState, EmbeddedConfig, EventLog, Purpose, Record, Start};
+use perseid_log::{AppendError, ConsumerState, EmbeddedConfig, EmbeddedLog, EventLog, LogError, Purpose, Record, Start};
 
 fn faulty() -> (Arc<FaultyDisk>, EmbeddedConfig) {
     let disk = Arc::new(FaultyDisk::default());
@@ -49,6 +50,28 @@ fn a_failed_sync_poisons_and_readers_go_on() {
     let log = open(dir.path(), small());
     assert_eq!(log.status().end, 2);
     assert_eq!(append(&log, "goes on"), Ok(3));
+}
+
+/// What a killed process left may be in the page cache only; a start must not call it durable before it is.
+#[test]
+fn a_start_makes_durable_what_it_finds() {
+    let dir = tempfile::tempdir().unwrap();
+    let (disk, config) = faulty();
+    let log = open(dir.path(), config.clone());
+    log.subscribe("job", Start::Earliest, Collector::default().boxed()).unwrap();
+    append(&log, "v").unwrap();
+    log.close();
+    drop(log);
+    for purpose in [Purpose::Records, Purpose::Consumer] {
+        disk.fail_syncs(purpose);
+        let refused = EmbeddedLog::open(dir.path(), config.clone());
+        assert!(matches!(refused, Err(LogError::Io { .. })), "{purpose:?}");
+        disk.heal();
+        disk.fail_writes(purpose);
+        assert!(matches!(EmbeddedLog::open(dir.path(), config.clone()), Err(LogError::Io { .. })), "{purpose:?}");
+        disk.heal();
+    }
+    assert_eq!(open(dir.path(), config).status().end, 1);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! A process that appends is killed at random moments: what it was told is durable must be there, and its
 //! consumer must go on where its stored offset says.
+#![allow(clippy::unwrap_used, reason = "clippy.toml allows it only in #[test] functions, not in their helpers")]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! Rolling, retention, and consumers that catch up meanwhile.
+#![allow(clippy::unwrap_used, reason = "clippy.toml allows it only in #[test] functions, not in their helpers")]
 
 mod common;
 

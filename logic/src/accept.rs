@@ -256,23 +256,25 @@ impl Accept {
         let (key, push) = into_record(request, answer, hash, now_ms);
         check::encoded(&push)?;
 
-        let (tell, told) = oneshot::channel();
-        let mut completion = Completion { shared: self.shared.clone(), retry: None, tell: Some(tell), answer, kind, now_ms };
-        if let Some(retry) = retry {
-            let claim = self.shared.retries().claim(&retry, hash, now_ms);
-            match claim {
-                Claim::First => completion.retry = Some(retry),
-                Claim::Answered(answer) => return Ok(completion.superseded(State::Answered(Ok(answer)))),
-                Claim::Waiting(outcome) => return Ok(completion.superseded(State::Waiting(outcome))),
-                Claim::Conflict => {
-                    completion.abandon();
-                    return Err(PushError::Conflict);
-                }
+        if let Some(retry) = &retry {
+            match self.shared.retries().claim(retry, hash, now_ms) {
+                Claim::First => {}
+                Claim::Answered(answer) => return Ok(self.superseded(State::Answered(Ok(answer)))),
+                Claim::Waiting(outcome) => return Ok(self.superseded(State::Waiting(outcome))),
+                Claim::Conflict => return Err(PushError::Conflict),
             }
         }
+        let (tell, told) = oneshot::channel();
+        let completion = Completion { shared: self.shared.clone(), retry, tell: Some(tell), answer, kind, now_ms };
         let value = Bytes::from(push.encode_to_vec());
         self.log.append(Topic::Push, key.as_bytes(), value, Box::new(move |result| completion.finish(result)));
         Ok(Pending(State::Waiting(told)))
+    }
+
+    /// Another request has the same idempotency key, and answers for this one too.
+    fn superseded(&self, state: State) -> Pending {
+        self.shared.metrics.idempotent_hit();
+        Pending(state)
     }
 
     fn recipients(&self, target: &Target) -> u64 {
@@ -344,17 +346,6 @@ impl Completion {
             }
             Err(error) => self.settle(Err(error.into())),
         }
-    }
-
-    /// Another request has the same idempotency key, and answers for this one.
-    fn superseded(mut self, state: State) -> Pending {
-        self.tell = None;
-        self.shared.metrics.idempotent_hit();
-        Pending(state)
-    }
-
-    fn abandon(mut self) {
-        self.tell = None;
     }
 
     fn settle(&mut self, outcome: Outcome) {

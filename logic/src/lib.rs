@@ -1,1 +1,29 @@
-//! Placeholder.
+//! Logic: who a client is, who is online, and the push API for business services.
+//!
+//! Reading order: [`service`] (what comets ask), [`auth`] and [`nodes`] (ports), [`accept`] (the one way in for pushes),
+//! [`api`] (HTTP: goim's routes and v1), [`serve`] (the listener), [`metrics`].
+//!
+//! **Invariants**: a push is answered as accepted only after the event log has it; all APIs push through
+//! [`Accept`]; time comes in as an argument, but in [`api`], which reads the clock.
+//!
+//! Not here: delivery (job and comet), and what a record looks like on disk (log).
+
+pub mod accept;
+pub mod api;
+pub mod auth;
+pub mod config;
+pub mod metrics;
+pub mod nodes;
+pub mod reason;
+pub mod serve;
+pub mod service;
+pub mod snowflake;
+
+pub use accept::{Accept, PushAnswer, PushError, PushRequest, Target};
+pub use api::{Api, router};
+pub use auth::{AuthContext, AuthError, Authenticator, Identity, InsecureAuth};
+pub use config::{Config, GoimConfig};
+pub use metrics::{Metrics, MetricsSnapshot};
+pub use nodes::{NodeInfo, Nodes, Totals};
+pub use serve::{ServeLimits, serve};
+pub use service::{ConnectError, ConnectRequest, Connected, Logic};

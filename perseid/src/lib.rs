@@ -1,6 +1,13 @@
 //! The program `perseid`: command line, configuration, and the composition of the parts.
 
 pub mod cli;
+pub mod clock;
 pub mod commands;
 pub mod config;
+pub mod console;
+pub mod limits;
+pub mod metrics;
+pub mod parts;
+pub mod standalone;
+pub mod stats;
 pub mod telemetry;

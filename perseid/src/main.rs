@@ -2,12 +2,11 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use clap::Parser;
 
-use perseid::cli::{Cli, Command, ServerArgs};
+use perseid::cli::{Cli, Command};
 use perseid::commands;
-use perseid::telemetry;
 
 fn main() -> ExitCode {
     match run(Cli::parse().into_command()) {
@@ -21,20 +20,11 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<ExitCode> {
     match command {
-        Command::Standalone(args) => standalone(&args),
+        Command::Standalone(args) => commands::standalone::run(&args),
         Command::Config(command) => commands::config::run(&command),
-        Command::Bench(_) | Command::Push(_) | Command::Listen(_) | Command::Send(_) => {
-            bail!("this command is not part of this build yet")
-        }
+        Command::Bench(args) => commands::bench::run(args.args),
+        Command::Push(args) => commands::push::run(&args),
+        Command::Listen(args) => commands::listen::run(&args),
+        Command::Send(args) => commands::send::run(&args),
     }
-}
-
-/// The configuration, the log, then the server.
-fn standalone(args: &ServerArgs) -> Result<ExitCode> {
-    let loaded = match commands::config::load_or_report(args) {
-        Ok(loaded) => loaded,
-        Err(status) => return Ok(status),
-    };
-    let _level = telemetry::init(&loaded.settings.telemetry)?;
-    bail!("the standalone is not part of this build yet")
 }

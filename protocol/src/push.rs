@@ -59,7 +59,7 @@ pub fn room_push(room_id: &str, push: Push) -> Push {
 }
 
 /// Where a session lives. Addresses are never reused: `incarnation` and `generation` see to that.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SessionAddr {
     /// The comet, as numbered by discovery; 0 in the standalone.
     pub node: u32,

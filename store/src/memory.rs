@@ -167,6 +167,11 @@ impl SessionRegistry for MemoryRegistry {
         Counts { sessions: self.sessions.now(), users: self.online.now() }
     }
 
+    fn addresses(&self) -> u64 {
+        let different: std::collections::HashSet<_> = self.keys.iter().filter_map(|row| row.key().0.address()).collect();
+        different.len() as u64
+    }
+
     fn close_node(&self, node: u32, incarnation: u32) -> usize {
         let of_node = |addr: SessionAddr| addr.node == node && addr.incarnation == incarnation;
         let rows: Vec<ByKey> = self.keys.iter().filter(|row| of_node(row.key().0.addr)).map(|row| row.key().clone()).collect();

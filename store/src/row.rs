@@ -30,6 +30,11 @@ struct Names {
 }
 
 impl Row {
+    /// Where it comes from.
+    pub(crate) fn address(&self) -> Option<IpAddr> {
+        self.peer.unpack().map(|peer| peer.ip())
+    }
+
     pub(crate) fn new(session: NewSession<'_>, platforms: &Platforms) -> Self {
         let platform = platforms.intern(session.platform);
         let own_device = !session.device_id.is_empty() && session.device_id != session.platform;

@@ -99,6 +99,9 @@ pub trait SessionRegistry: Send + Sync + 'static {
     /// How much there is.
     fn counts(&self) -> Counts;
 
+    /// How many different addresses the sessions come from. Looks at every session.
+    fn addresses(&self) -> u64;
+
     /// Forgets every session of one life of a comet, and returns how many they were. Sessions that it opens meanwhile may
     /// stay: the caller first sees to it that it opens none.
     fn close_node(&self, node: u32, incarnation: u32) -> usize;

@@ -13,10 +13,14 @@ use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 use socket2::{Domain, Socket, Type};
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// What one receiving call may bring.
 const READ_BYTES: usize = 256 << 10;
+/// Ports that sessions with a source address of their own come from.
+const PORTS: std::ops::Range<u16> = 10_240..61_000;
+/// Ports tried for one session: some may be taken.
+const PORT_TRIES: usize = 64;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -49,6 +53,7 @@ pub(crate) struct Pool {
     sessions: Vec<Session>,
     buffer: Vec<u8>,
     out: Vec<u8>,
+    ports: std::iter::Cycle<std::ops::Range<u16>>,
     books: Books,
 }
 
@@ -69,8 +74,11 @@ impl Pool {
         let fresh =
             || Session { stream: None, carry: None, track: Track::default(), due_ns: 0, message_left: 0, state: State::Closed };
         let sessions = (0..config.sessions).map(|_| fresh()).collect();
-        let out = Vec::new();
-        Self { config, registry, sessions, buffer: vec![0; READ_BYTES], out, books: Books::new() }
+        let mut ports = PORTS.cycle();
+        // Each run begins elsewhere: the ports of the last may still be waiting.
+        let offset = u64::from(std::process::id()).wrapping_mul(7_919) % PORTS.len() as u64;
+        (0..offset).for_each(|_| drop(ports.next()));
+        Self { config, registry, sessions, buffer: vec![0; READ_BYTES], out: Vec::new(), ports, books: Books::new() }
     }
 
     pub(crate) fn progress(&self) -> Progress {
@@ -96,7 +104,7 @@ impl Pool {
         let targets = self.config.targets.len() as u64;
         let target = usize::try_from(index.checked_rem(targets).unwrap_or(0)).unwrap_or(0);
         let Some(target) = self.config.targets.get(target).copied() else { return };
-        match connect(target, self.config.source) {
+        match connect(target, self.config.source, &mut self.ports) {
             Ok((mut stream, connected)) => {
                 let interest = match connected {
                     true => Interest::READABLE,
@@ -462,12 +470,27 @@ impl Books {
 }
 
 /// Starts a connection; true when it is made already, as over loopback it is.
-fn connect(target: SocketAddr, source: Option<std::net::IpAddr>) -> io::Result<(TcpStream, bool)> {
+fn connect(target: SocketAddr, source: Option<IpAddr>, ports: &mut impl Iterator<Item = u16>) -> io::Result<(TcpStream, bool)> {
+    let Some(source) = source else { return connect_from(target, None) };
+    // The port is named, because a kernel that is to choose one at bind looks
+    // at every socket of the address, and takes seconds when they are many.
+    let mut result = Err(ErrorKind::AddrInUse.into());
+    for port in ports.take(PORT_TRIES) {
+        result = connect_from(target, Some(SocketAddr::new(source, port)));
+        match &result {
+            Err(error) if matches!(error.kind(), ErrorKind::AddrInUse | ErrorKind::AddrNotAvailable) => {}
+            _ => break,
+        }
+    }
+    result
+}
+
+fn connect_from(target: SocketAddr, source: Option<SocketAddr>) -> io::Result<(TcpStream, bool)> {
     let socket = Socket::new(Domain::for_address(target), Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
     if let Some(source) = source {
         socket.set_reuse_address(true)?;
-        socket.bind(&SocketAddr::new(source, 0).into())?;
+        socket.bind(&source.into())?;
     }
     let in_progress = rustix::io::Errno::INPROGRESS.raw_os_error();
     let connected = match socket.connect(&target.into()) {

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 /// More sessions than this to one address could use up its ports (28,000 by
 /// default, some of them still waiting from the run before).
-const PORTS_PER_ADDRESS: u64 = 12_000;
+const PORTS_PER_ADDRESS: u64 = 20_000;
 /// Descriptors that a child needs beside its sessions.
 const DESCRIPTORS_SPARE: u64 = 200;
 /// Sessions from which a second child pays.
@@ -35,6 +35,8 @@ pub(crate) struct FleetSpec {
     pub(crate) targets: Vec<SocketAddr>,
     pub(crate) greeting: Greeting,
     pub(crate) heartbeat_ms: u64,
+    /// Each child connects from an address of its own even when one would do.
+    pub(crate) spread: bool,
 }
 
 /// Sessions spread over child processes.
@@ -89,7 +91,7 @@ impl Fleet {
     pub(crate) fn launch(spec: &FleetSpec, launcher: &Launcher) -> Result<Self> {
         let limit = super::worker::raise_descriptor_limit();
         let children = children(spec, limit)?;
-        let spread = spec.sessions > PORTS_PER_ADDRESS;
+        let spread = spec.spread || spec.sessions > PORTS_PER_ADDRESS;
         let (sender, events) = mpsc::channel();
         let counters = Arc::new(FleetCounters {
             members: Mutex::new(vec![Progress::default(); usize::try_from(children)?]),
@@ -360,6 +362,7 @@ mod tests {
             targets: Vec::new(),
             greeting: Greeting::None,
             heartbeat_ms: 0,
+            spread: false,
         };
         assert_eq!(children(&spec(10, 0), 20_000).unwrap(), 1);
         assert_eq!(children(&spec(50_000, 0), 10_200).unwrap(), 5);

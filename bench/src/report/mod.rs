@@ -134,10 +134,11 @@ impl RunReport {
         self.figures.push(Figure { key, what: what.into(), value, unit, spread: None });
     }
 
-    /// Median and spread of several measurements; nothing of none.
+    /// Median of several measurements with their spread; nothing of none.
     pub(crate) fn figure_spread(&mut self, key: &'static str, what: impl Into<String>, values: &[f64], unit: &'static str) {
         if let Some(spread) = Spread::of(values) {
-            let (what, value, spread) = (what.into(), spread.median, Some(spread));
+            let (what, value) = (what.into(), spread.median);
+            let spread = (spread.count > 1).then_some(spread);
             self.figures.push(Figure { key, what, value, unit, spread });
         }
     }
@@ -221,7 +222,7 @@ pub(crate) fn publish(report: &Report, setup: &Setup) -> Result<bool> {
 /// A number with as many figures as help.
 fn number(value: f64) -> String {
     let size = value.abs();
-    if value == value.trunc() && size < 1e15 || size >= 10_000.0 {
+    if value == value.trunc() && size < 1e15 || size >= 1_000.0 {
         group(value)
     } else if size >= 100.0 {
         format!("{value:.1}")

@@ -10,8 +10,9 @@ use crate::payload::{STAMP_LEN, Stamp};
 use crate::report::RunReport;
 use crate::stats::{per, to_f64};
 use anyhow::{Context, Result, anyhow, bail};
+use socket2::{Domain, Socket, Type};
 use std::io::{ErrorKind, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
 /// Sockets, their senders here and their receivers in other processes.
@@ -63,13 +64,14 @@ pub(super) fn run(bench: &Bench<'_>, options: &Floor) -> Result<RunReport> {
 
 impl Rig {
     pub(super) fn new(bench: &Bench<'_>, sessions: u64, threads: u64) -> Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0").context("floor: no port")?;
+        let listener = listen().context("floor: no port")?;
         let spec = FleetSpec {
             sessions,
             processes: bench.common.processes,
             targets: vec![listener.local_addr()?],
             greeting: Greeting::None,
             heartbeat_ms: 0,
+            spread: bench.common.spread_sources,
         };
         let mut fleet = Fleet::launch(&spec, &bench.setup.launcher)?;
         let accepted = std::thread::scope(|scope| {
@@ -187,9 +189,17 @@ fn send(socket: &mut TcpStream, mut frame: &[u8]) -> Result<()> {
     }
 }
 
+/// A port with room for many connections that are not accepted yet.
+fn listen() -> std::io::Result<TcpListener> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())?;
+    socket.listen(i32::from(u16::MAX))?;
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
+}
+
 /// Takes `count` connections, or fails when they do not come.
 fn accept(listener: &TcpListener, count: u64) -> Result<Vec<TcpStream>> {
-    listener.set_nonblocking(true)?;
     let mut sockets = Vec::new();
     let mut deadline_ns = now_ns() + 15 * SECOND;
     while (sockets.len() as u64) < count {

@@ -115,6 +115,7 @@ impl Bench<'_> {
                 token: self.common.client_token.clone(),
             },
             heartbeat_ms: crowd.heartbeat_ms,
+            spread: self.common.spread_sources,
         };
         Fleet::launch(&spec, &self.setup.launcher)
     }
@@ -207,7 +208,9 @@ fn cpu_figures(report: &mut RunReport, from: Snapshot, to: Snapshot) {
         let used = to - from;
         let cores = to_f64(used.ns()) / 1e9 / seconds;
         report.figure("server_cores", "server CPU", cores, "cores");
-        report.figure("server_user_share", "of it in user space", used.user_share() * 100.0, "%");
+        if let Some(share) = used.user_share() {
+            report.figure("server_user_share", "of it in user space", share * 100.0, "%");
+        }
     }
     let cores = to_f64((to.generator - from.generator).ns()) / 1e9 / seconds;
     report.figure("generator_cores", "generator CPU", cores, "cores");

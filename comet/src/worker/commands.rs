@@ -24,6 +24,7 @@ impl Worker {
                 self.accept_more.clear();
                 self.drain = Some(Drain::new(per_second, retry_after_ms, self.env.now_ms));
             }
+            Command::Reload(config) => self.env.config = config,
             Command::Stop => self.stopping = true,
         }
     }

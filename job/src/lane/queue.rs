@@ -269,12 +269,8 @@ impl LaneQueue {
 
     /// Drops all that waits: the lane has no driver any more.
     pub fn abandon(&mut self) {
-        let on_its_way = self.waiting - self.queue.len();
-        self.queue = VecDeque::new();
-        self.retry = None;
         self.drop_broken(self.waiting);
-        debug_assert!(on_its_way <= self.config.batch_max.max(1));
-        (self.bytes, self.waiting) = (0, 0);
+        self.clear();
     }
 
     /// Deliveries that wait or are on their way.
@@ -306,7 +302,12 @@ impl LaneQueue {
     fn open(&mut self) {
         self.counters.opens += 1;
         self.drop_broken(self.waiting);
+        self.clear();
+    }
+
+    fn clear(&mut self) {
         self.queue = VecDeque::new();
+        self.retry = None;
         (self.bytes, self.waiting) = (0, 0);
     }
 

@@ -87,13 +87,13 @@ impl Lane for QueuedLane {
 
     fn deliver(&self, batch: Vec<Delivery>) -> Result<(), LaneError> {
         let now_ms = self.shared.now_ms();
+        let dropped = batch.len();
         let mut state = self.shared.lock();
         let result = state.queue.offer(batch, now_ms);
         if state.closed {
             // Its driver is gone, which only a panic in the transport can do.
-            let dropped = state.queue.waiting();
             state.queue.abandon();
-            return if dropped > 0 { Err(LaneError::Broken { dropped }) } else { result };
+            return Err(LaneError::Broken { dropped });
         }
         drop(state);
         self.shared.offered.notify_one();

@@ -54,13 +54,17 @@ pub(super) struct Subscribed {
 
 impl Slot {
     /// All consumers with a stored offset.
-    pub(super) fn load_all(dir: &Path) -> Result<Vec<Self>, LogError> {
+    pub(super) fn load_all(dir: &Path, disk: &dyn Disk) -> Result<Vec<Self>, LogError> {
         let mut slots = Vec::new();
         for entry in fs::read_dir(dir).map_err(LogError::io("list", dir))? {
             let name = entry.map_err(LogError::io("list", dir))?.file_name();
             let name = name.to_str().and_then(|name| name.strip_suffix(SUFFIX)).filter(|name| is_name(name));
             if let Some(name) = name {
-                slots.extend(Self::load(dir, name)?);
+                let Some(slot) = Self::load(dir, name)? else { continue };
+                // What was read may be in the page cache only, but counts as synced from here on.
+                let stored = slot.store(disk, slot.offset()).and_then(|()| disk.sync(Purpose::Consumer, &slot.file));
+                stored.map_err(LogError::io("store the offset in", &path(dir, name)))?;
+                slots.push(slot);
             }
         }
         Ok(slots)

@@ -1,9 +1,10 @@
 //! Opening: finds the end of the log and tells an interrupted write from damage.
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::disk::{self, Disk};
+use super::disk::{self, Disk, Purpose};
 use super::segment::{self, HEADER_BYTES, Segment, segment_path};
 use crate::record::{Parsed, RECORD_BYTES_MIN, begins_write_at, parse};
 use crate::{LogError, Offset};
@@ -22,6 +23,8 @@ pub(super) struct Recovered {
 /// What a segment holds after its header.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Scan {
+    /// Where the last write with a good record began.
+    pub(super) last_write: u64,
     /// Where the good records end.
     pub(super) tail: u64,
     /// The offset that would come next.
@@ -62,38 +65,53 @@ pub(super) fn recover(dir: &Path, disk: &dyn Disk, consumed: Option<(&str, Offse
     let bytes = last.read_all()?;
     let scan = scan(&bytes, last.header.salt, last.first());
     let seen = consumed.is_some_and(|(_, stored)| stored >= scan.next);
-    let torn_bytes = match (scan.end, consumed) {
+    let torn_bytes = match (&scan.end, consumed) {
         (End::Damaged { found }, _) => return Err(damaged(last, scan.tail, scan.next, found)),
         (End::Torn { found, .. }, _) if seen => return Err(damaged(last, scan.tail, scan.next, found)),
         (End::Clean, Some((consumer, stored))) if seen => {
             return Err(LogError::ConsumerAhead { consumer: consumer.to_owned(), stored, end: scan.next - 1 });
         }
         (End::Torn { up_to, .. }, _) => {
-            disk::zero(disk, &last.file, scan.tail, up_to).map_err(LogError::io("cut the torn tail of", &last.path))?;
+            disk::zero(disk, &last.file, scan.tail, *up_to).map_err(LogError::io("cut the torn tail of", &last.path))?;
             up_to - scan.tail
         }
         (End::Clean, _) => 0,
     };
+    make_durable(dir, disk, last, &bytes, &scan).map_err(LogError::io("make durable", &last.path))?;
     Ok(Some(Recovered { tail: scan.tail, next: scan.next, torn_bytes, segments }))
+}
+
+/// Writes the last write once more and syncs it. It may be in the page cache only: the process was killed before
+/// the sync, or the sync failed, after which the kernel takes the pages for clean and another sync does nothing.
+/// From here on its records count as durable.
+fn make_durable(dir: &Path, disk: &dyn Disk, last: &Segment, bytes: &[u8], scan: &Scan) -> io::Result<()> {
+    let written = bytes.get(scan.last_write as usize..scan.tail as usize).unwrap_or_default();
+    disk::write_all(disk, Purpose::Records, &last.file, written, scan.last_write)?;
+    disk.sync(Purpose::Records, &last.file)?;
+    segment::sync_dir(dir)
 }
 
 /// Walks the records of one segment. Pure.
 pub(super) fn scan(bytes: &[u8], salt: u32, first: Offset) -> Scan {
     let mut tail = HEADER_BYTES as usize;
+    let mut last_write = tail as u64;
     let mut next = first;
     let found = loop {
         let rest = bytes.get(tail..).unwrap_or_default();
         match parse(rest, salt) {
             Parsed::Record(record) if record.head.offset == next => {
+                if record.head.begins_write {
+                    last_write = tail as u64;
+                }
                 tail += record.value.end;
                 next += 1;
             }
             // Its checksum is right, so it was written, but not for this place.
             Parsed::Record(_) => {
                 let end = End::Damaged { found: "a record with another offset" };
-                return Scan { tail: tail as u64, next, end };
+                return Scan { last_write, tail: tail as u64, next, end };
             }
-            Parsed::Zeros if is_zero(rest) => return Scan { tail: tail as u64, next, end: End::Clean },
+            Parsed::Zeros if is_zero(rest) => return Scan { last_write, tail: tail as u64, next, end: End::Clean },
             Parsed::Zeros => break "zeros before other bytes",
             Parsed::Short(_) => break "a record that is cut off",
             Parsed::Bad(found) => break found,
@@ -105,7 +123,7 @@ pub(super) fn scan(bytes: &[u8], salt: u32, first: Offset) -> Scan {
         let used = bytes.iter().rposition(|&byte| byte != 0).map_or(tail, |last| last + 1);
         End::Torn { up_to: used.max(tail) as u64, found }
     };
-    Scan { tail: tail as u64, next, end }
+    Scan { last_write, tail: tail as u64, next, end }
 }
 
 /// Whether a write that began after the record `missing` was synced left anything in `bytes`.
@@ -176,7 +194,7 @@ mod tests {
     #[test]
     fn clean_end_with_and_without_zeros() {
         let (mut bytes, starts) = segment(&[(true, b"a"), (true, b"b"), (true, b"c")]);
-        let end = Scan { tail: (starts[2] + 29) as u64, next: 13, end: End::Clean };
+        let end = Scan { last_write: starts[2] as u64, tail: (starts[2] + 29) as u64, next: 13, end: End::Clean };
         assert_eq!(scan(&bytes, SALT, 10), end);
         bytes.truncate(starts[2] + 29);
         assert_eq!(scan(&bytes, SALT, 10), end);
@@ -205,7 +223,7 @@ mod tests {
         let (mut bytes, starts) = segment(&records);
         bytes[starts[1]..starts[2] + 5].fill(0);
         let torn = scan(&bytes, SALT, 10);
-        assert_eq!((torn.tail, torn.next), (starts[1] as u64, 11));
+        assert_eq!((torn.last_write, torn.tail, torn.next), (starts[0] as u64, starts[1] as u64, 11));
         assert_eq!(torn.end, End::Torn { up_to: (starts[3] + 628) as u64, found: "zeros before other bytes" });
 
         let mut records = records;

@@ -15,8 +15,9 @@ use crate::{Offset, lock};
 
 /// Bytes zeroed and synced at a time.
 pub(super) const STEP_BYTES: u64 = 1 << 20;
-/// Rest between two steps while there is enough left.
+/// Rest between two steps while some of what should be ahead is used up, and while none is.
 const PACE: Duration = Duration::from_millis(20);
+const PACE_EARLY: Duration = Duration::from_millis(100);
 /// Rest after a step failed (no space).
 const RETRY: Duration = Duration::from_millis(250);
 /// Offsets of consumers are synced this long after they first moved.
@@ -245,9 +246,19 @@ impl State {
         self.active.zeroed.saturating_sub(self.written) + next
     }
 
+    /// Whether to zero more than is needed yet. Zeroing the file that is being written makes the writer's syncs wait
+    /// for the file system's journal, so once a log is in use the segment is finished soon, and then the next one
+    /// while this one's second half fills. A log that is hardly used keeps to its target.
+    fn early(&self) -> bool {
+        let active = &self.active;
+        let from = if active.zeroed < active.capacity { STEP_BYTES } else { active.capacity / 2 };
+        self.written > from
+    }
+
     /// The next step, if one is needed. After a failure one always is: its success opens the gate again.
     fn wanted(&self, target: u64) -> Option<Work> {
-        if self.ahead() >= target && !self.waiting && self.blocked.is_none() {
+        let needed = self.ahead() < target || self.waiting || self.blocked.is_some();
+        if !needed && !self.early() {
             return None;
         }
         let ground = match &self.next {
@@ -264,7 +275,11 @@ impl State {
 
 /// The rest before the next step: none when half of what should be ahead is used up.
 fn pace(ahead: u64, target: u64) -> Duration {
-    if ahead < target / 2 { Duration::ZERO } else { PACE }
+    match ahead {
+        _ if ahead < target / 2 => Duration::ZERO,
+        _ if ahead < target => PACE,
+        _ => PACE_EARLY,
+    }
 }
 
 #[cfg(test)]
@@ -295,21 +310,34 @@ mod tests {
         };
         let fresh = state((MIB, 64 * MIB), None, HEADER_BYTES);
         assert_eq!(zeroes(&fresh), Some((true, 1, 2)));
-        let ahead = state((20 * MIB, 64 * MIB), None, 4 * MIB);
-        assert!(ahead.wanted(16 * MIB).is_none());
-        let near_end = state((64 * MIB, 64 * MIB), None, 49 * MIB);
+        let idle = state((17 * MIB, 64 * MIB), None, MIB);
+        assert!(idle.wanted(16 * MIB).is_none());
+        let in_use = state((20 * MIB, 64 * MIB), None, 2 * MIB);
+        assert_eq!(zeroes(&in_use), Some((true, 20, 21)));
+        let first_half = state((64 * MIB, 64 * MIB), None, 30 * MIB);
+        assert!(first_half.wanted(16 * MIB).is_none());
+        let near_end = state((64 * MIB, 64 * MIB), None, 33 * MIB);
         assert!(matches!(near_end.wanted(16 * MIB), Some(Work::Create)));
         let begun = state((64 * MIB, 64 * MIB), Some((0, 64 * MIB)), 49 * MIB);
         assert_eq!(zeroes(&begun), Some((false, 0, 1)));
-        let enough = state((64 * MIB, 64 * MIB), Some((MIB, 64 * MIB)), 49 * MIB);
-        assert!(enough.wanted(16 * MIB).is_none());
-        let all = state((MIB, MIB), Some((MIB, MIB)), MIB);
+        let all = state((64 * MIB, 64 * MIB), Some((64 * MIB, 64 * MIB)), 49 * MIB);
         assert!(all.wanted(16 * MIB).is_none(), "nothing is left to do");
+    }
+
+    /// The file that the writer took still has the name of the next one: making that anew would empty it.
+    #[test]
+    fn makes_no_next_file_while_the_writer_rolls() {
+        let mut state = state((MIB, MIB), None, HEADER_BYTES);
+        state.rolling = true;
+        assert!(state.wanted(16 * MIB).is_none());
+        state.rolling = false;
+        assert!(matches!(state.wanted(16 * MIB), Some(Work::Create)));
     }
 
     #[test]
     fn hurries_when_half_is_used_up() {
         assert_eq!(pace(7 * MIB, 16 * MIB), Duration::ZERO);
         assert_eq!(pace(8 * MIB, 16 * MIB), PACE);
+        assert_eq!(pace(16 * MIB, 16 * MIB), PACE_EARLY);
     }
 }

@@ -1,3 +1,9 @@
 //! One module for each command.
 
+pub mod bench;
 pub mod config;
+mod connection;
+pub mod listen;
+pub mod push;
+pub mod send;
+pub mod standalone;

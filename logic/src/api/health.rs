@@ -1,0 +1,38 @@
+//! Whether this process lives, and whether it can serve.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde_json::json;
+
+use super::{Api, JSON, TEXT, respond};
+use crate::metrics::Route;
+
+/// `GET /healthz`: alive. Asks nobody.
+pub(super) async fn alive(State(api): State<Arc<Api>>) -> Response {
+    api.command(Route::Healthz, async { respond(StatusCode::OK, TEXT, "ok\n") }).await
+}
+
+/// `GET /readyz`: 200 if all that a request needs is there, else 503 with the reasons.
+pub(super) async fn ready(State(api): State<Arc<Api>>) -> Response {
+    let work = async {
+        let reasons = api.unready();
+        let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        respond(status, JSON, json!({ "ready": reasons.is_empty(), "reasons": reasons }).to_string())
+    };
+    api.command(Route::Readyz, work).await
+}
+
+impl Api {
+    fn unready(&self) -> Vec<String> {
+        let log = self.log.status();
+        let mut reasons = Vec::new();
+        reasons.extend(self.is_draining().then(|| "draining: this node is leaving".to_owned()));
+        reasons.extend(log.poisoned.map(|why| format!("log: stopped until a restart: {why}")));
+        reasons.extend(log.refusing.map(|why| format!("log: takes nothing now: {why}")));
+        reasons.extend(self.nodes.is_ready().err().map(|why| format!("nodes: {why}")));
+        reasons
+    }
+}

@@ -1,0 +1,298 @@
+//! A message in the JSON of v1: read strictly, so that a mistake is told and not swallowed.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::str::FromStr;
+
+use axum::body::Bytes;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde::de::{DeserializeOwned, Deserializer, Error, Visitor};
+use serde::Deserialize;
+
+use super::problem::Problem;
+use crate::accept::{PushRequest, Target};
+use crate::reason::Reason;
+
+/// The operation of a push that names none.
+const DEFAULT_OP: i32 = 1000;
+
+/// Reads JSON; what is wrong with it is told with the path to it.
+pub(super) fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, Problem> {
+    serde_json::from_slice(text).map_err(|_| {
+        // Read once more, slower, to learn where.
+        let mut deserializer = serde_json::Deserializer::from_slice(text);
+        match serde_path_to_error::deserialize::<_, T>(&mut deserializer) {
+            Ok(_) => Problem::bad("something follows after the end of the JSON"),
+            Err(error) if error.path().iter().next().is_none() => Problem::bad(error.into_inner().to_string()),
+            Err(error) => Problem::bad(format!("{}: {}", error.path(), error.inner())),
+        }
+    })
+}
+
+/// A message as sent to `POST /v1/messages`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Message {
+    to: To,
+    op: Option<i32>,
+    body: Option<String>,
+    body_base64: Option<String>,
+    store: Option<bool>,
+    id: Option<Text>,
+    from: Option<Number<u64>>,
+    ttl_ms: Option<u64>,
+    priority: Option<Priority>,
+    collapse: Option<String>,
+    speed: Option<u32>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct To {
+    mids: Option<Vec<Number<i64>>>,
+    keys: Option<Vec<String>>,
+    group: Option<Text>,
+    room: Option<String>,
+    all: Option<bool>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Priority {
+    High,
+    Normal,
+    Low,
+}
+
+impl Message {
+    /// What it asks for, if it makes sense.
+    pub(super) fn into_request(self, account: &str) -> Result<PushRequest, Problem> {
+        let to_mids = self.to.mids.is_some();
+        let target = self.to.into_target(self.speed)?;
+        if self.store == Some(true) {
+            return Err(if to_mids {
+                unsupported("store: stored messages are not there yet; without store the push goes to who is online")
+            } else {
+                Problem::bad("store: only messages to mids or a group can be stored")
+            });
+        }
+        if self.collapse.is_some() {
+            return Err(unsupported("collapse is not there yet: leave it out"));
+        }
+        if self.priority.is_some_and(|priority| priority != Priority::Normal) {
+            return Err(unsupported("priority: there is only normal yet"));
+        }
+        if self.ttl_ms == Some(0) {
+            return Err(Problem::bad("ttl_ms must be positive; without it the push is never too late"));
+        }
+        let body = match (self.body, self.body_base64) {
+            (Some(text), None) => Bytes::from(text),
+            (None, Some(text)) => {
+                Bytes::from(BASE64.decode(text).map_err(|error| Problem::bad(format!("body_base64: {error}")))?)
+            }
+            (Some(_), Some(_)) => return Err(Problem::bad("body and body_base64 exclude each other")),
+            (None, None) => return Err(Problem::bad("body or body_base64 is missing")),
+        };
+        Ok(PushRequest {
+            target,
+            op: self.op.unwrap_or(DEFAULT_OP),
+            body,
+            id: self.id.map(|id| id.0),
+            ttl_ms: self.ttl_ms.unwrap_or(0),
+            from: self.from.map_or(0, |from| from.0),
+            account: account.to_owned(),
+        })
+    }
+}
+
+impl To {
+    fn into_target(self, speed: Option<u32>) -> Result<Target, Problem> {
+        if speed.is_some() && self.all.is_none() {
+            return Err(Problem::bad("speed is for messages to all"));
+        }
+        let named = [
+            self.mids.is_some(),
+            self.keys.is_some(),
+            self.group.is_some(),
+            self.room.is_some(),
+            self.all.is_some(),
+        ];
+        if named.into_iter().filter(|named| *named).count() != 1 {
+            return Err(Problem::bad("to must name exactly one of mids, keys, group, room, all"));
+        }
+        if let Some(mids) = self.mids {
+            let mids: Vec<i64> = mids.into_iter().map(|mid| mid.0).collect();
+            if let Some(mid) = mids.iter().find(|mid| **mid <= 0) {
+                return Err(Problem::bad(format!("to.mids: {mid} is no user; guests are reached by key")));
+            }
+            return Ok(Target::Mids(mids));
+        }
+        if let Some(keys) = self.keys {
+            return Ok(Target::Keys(keys));
+        }
+        if let Some(room) = self.room {
+            return Ok(Target::Room(room));
+        }
+        match self.all {
+            Some(true) => {
+                let speed = speed.unwrap_or(0);
+                // The record has room for 31 bits.
+                i32::try_from(speed).map_err(|_| Problem::bad("speed is out of range"))?;
+                Ok(Target::All { speed })
+            }
+            Some(false) => Err(Problem::bad("to.all must be true")),
+            None => Err(unsupported("to.group: groups come with stored messages")),
+        }
+    }
+}
+
+fn unsupported(detail: &str) -> Problem {
+    Problem::new(Reason::Unsupported, detail)
+}
+
+/// A 64-bit integer, as a number or as text: JavaScript can't write all of them as numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Number<T>(pub(super) T);
+
+impl<'de, T: TryFrom<i64> + TryFrom<u64> + FromStr> Deserialize<'de> for Number<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct NumberOrText<T>(PhantomData<T>);
+        impl<T: TryFrom<i64> + TryFrom<u64> + FromStr> Visitor<'_> for NumberOrText<T> {
+            type Value = Number<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a 64-bit integer, as a number or as text")
+            }
+
+            fn visit_i64<E: Error>(self, value: i64) -> Result<Self::Value, E> {
+                T::try_from(value).map(Number).map_err(|_| E::invalid_value(serde::de::Unexpected::Signed(value), &self))
+            }
+
+            fn visit_u64<E: Error>(self, value: u64) -> Result<Self::Value, E> {
+                T::try_from(value).map(Number).map_err(|_| E::invalid_value(serde::de::Unexpected::Unsigned(value), &self))
+            }
+
+            fn visit_str<E: Error>(self, value: &str) -> Result<Self::Value, E> {
+                value.parse().map(Number).map_err(|_| E::invalid_value(serde::de::Unexpected::Str(value), &self))
+            }
+        }
+        deserializer.deserialize_any(NumberOrText(PhantomData))
+    }
+}
+
+/// An id: text, or a number that stands for its digits.
+#[derive(Debug)]
+struct Text(String);
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct TextOrNumber;
+        impl Visitor<'_> for TextOrNumber {
+            type Value = Text;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an id, as text or as an integer")
+            }
+
+            fn visit_i64<E: Error>(self, value: i64) -> Result<Text, E> {
+                Ok(Text(value.to_string()))
+            }
+
+            fn visit_u64<E: Error>(self, value: u64) -> Result<Text, E> {
+                Ok(Text(value.to_string()))
+            }
+
+            fn visit_str<E: Error>(self, value: &str) -> Result<Text, E> {
+                Ok(Text(value.to_owned()))
+            }
+
+            fn visit_string<E: Error>(self, value: String) -> Result<Text, E> {
+                Ok(Text(value))
+            }
+        }
+        deserializer.deserialize_any(TextOrNumber)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn request(json: &str) -> Result<PushRequest, String> {
+        parse::<Message>(json.as_bytes())
+            .and_then(|message| message.into_request("acc"))
+            .map_err(|problem| format!("{} {}", problem.reason.status(), problem.detail))
+    }
+
+    #[test]
+    fn all_fields() {
+        let json = r#"{"to":{"mids":[1,"2",9007199254740993]},"op":-7,"body_base64":"AAH/","id":12,"from":"18446744073709551615",
+                       "ttl_ms":5,"store":false,"priority":"normal","collapse":null,"speed":null}"#;
+        let expected = PushRequest {
+            target: Target::Mids(vec![1, 2, 9_007_199_254_740_993]),
+            op: -7,
+            body: Bytes::from_static(&[0, 1, 255]),
+            id: Some("12".to_owned()),
+            ttl_ms: 5,
+            from: u64::MAX,
+            account: "acc".to_owned(),
+        };
+        assert_eq!(request(json), Ok(expected));
+        let all = request(r#"{"to":{"all":true},"speed":9,"body":""}"#).unwrap();
+        assert_eq!((all.target, all.op, all.id), (Target::All { speed: 9 }, 1000, None));
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        for (json, words) in [
+            ("", "400 EOF"),
+            ("[]", "400 "),
+            ("{}", "400 missing field `to`"),
+            (r#"{"to":{"mids":[1]},"body":"x"} x"#, "400 "),
+            (r#"{"to":{"mids":[1]},"bod":"x"}"#, "400 bod: unknown field `bod`, expected one of"),
+            (r#"{"to":{"mid":[1]},"body":"x"}"#, "400 to.mid: unknown field `mid`"),
+            (r#"{"to":{"mids":["a"]},"body":"x"}"#, "400 to.mids[0]: invalid value: string \"a\", expected a 64-bit integer"),
+            (r#"{"to":{"mids":[1,2.5]},"body":"x"}"#, "400 to.mids[1]: invalid type: floating point"),
+            (r#"{"to":{"mids":[9223372036854775808]},"body":"x"}"#, "400 to.mids[0]: invalid value"),
+            (r#"{"to":{"mids":[99999999999999999999999]},"body":"x"}"#, "400 to.mids[0]: invalid type"),
+            (r#"{"to":{"mids":[0]},"body":"x"}"#, "400 to.mids: 0 is no user"),
+            (r#"{"to":{"mids":[1],"all":true},"body":"x"}"#, "400 to must name exactly one"),
+            (r#"{"to":{},"body":"x"}"#, "400 to must name exactly one"),
+            (r#"{"to":{"all":false},"body":"x"}"#, "400 to.all must be true"),
+            (r#"{"to":{"group":7},"body":"x"}"#, "501 to.group: groups come with stored messages"),
+            (r#"{"to":{"mids":[1]},"body":"x","store":true}"#, "501 store"),
+            (r#"{"to":{"room":"a://b"},"body":"x","store":true}"#, "400 store"),
+            (r#"{"to":{"mids":[1]},"body":"x","collapse":"c"}"#, "501 collapse"),
+            (r#"{"to":{"mids":[1]},"body":"x","priority":"high"}"#, "501 priority"),
+            (r#"{"to":{"mids":[1]},"body":"x","priority":"urgent"}"#, "400 priority: unknown variant `urgent`"),
+            (r#"{"to":{"mids":[1]},"body":"x","body_base64":"eA=="}"#, "400 body and body_base64 exclude"),
+            (r#"{"to":{"mids":[1]}}"#, "400 body or body_base64 is missing"),
+            (r#"{"to":{"mids":[1]},"body_base64":"*"}"#, "400 body_base64: "),
+            (r#"{"to":{"mids":[1]},"body":7}"#, "400 body: invalid type: integer `7`, expected a string"),
+            (r#"{"to":{"mids":[1]},"body":"x","op":2147483648}"#, "400 op: invalid value"),
+            (r#"{"to":{"mids":[1]},"body":"x","op":"1000"}"#, "400 op: invalid type"),
+            (r#"{"to":{"mids":[1]},"body":"x","from":-1}"#, "400 from: invalid value"),
+            (r#"{"to":{"mids":[1]},"body":"x","ttl_ms":0}"#, "400 ttl_ms must be positive"),
+            (r#"{"to":{"mids":[1]},"body":"x","ttl_ms":-1}"#, "400 ttl_ms: invalid value"),
+            (r#"{"to":{"mids":[1]},"body":"x","speed":1}"#, "400 speed is for messages to all"),
+            (r#"{"to":{"all":true},"body":"x","speed":4294967295}"#, "400 speed is out of range"),
+            (r#"{"to":{"mids":[1]},"body":"x","body":"y"}"#, "400 body: duplicate field"),
+            ("{\"to\":{\"mids\":[1]},\"body\":\"a\nb\"}", "400 body: control character"),
+        ] {
+            let error = request(json).unwrap_err();
+            assert!(error.starts_with(words), "{json}\n   {error}");
+        }
+        assert!(request(&"[".repeat(100_000)).unwrap_err().starts_with("400 "));
+        assert!(request(&format!(r#"{{"to":{}"#, r#"{"to":"#.repeat(50_000))).unwrap_err().starts_with("400 "));
+    }
+
+    proptest! {
+        #[test]
+        fn anything_may_come(text in "[\\[{}\\]\",:a-z0-9.\\\\ -]{0,80}") {
+            let _ = request(&text);
+            let _ = request(&format!(r#"{{"to":{{"mids":[{text}]}},"body":"{text}"}}"#));
+        }
+    }
+}

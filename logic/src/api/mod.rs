@@ -1,0 +1,182 @@
+//! The HTTP APIs, on one port: goim's routes ([`goim_http`]), v1 ([`push_http`], [`read_http`]), and health.
+
+pub mod goim_http;
+pub mod push_http;
+pub mod read_http;
+
+mod body;
+mod envelope;
+mod goim_nodes;
+mod gostring;
+mod health;
+mod message;
+mod problem;
+mod query;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
+use axum::response::Response;
+use axum::routing::{get, post};
+use perseid_log::EventLog;
+use perseid_store::SessionRegistry;
+
+use crate::accept::{Accept, Pending, PushAnswer, PushError};
+use crate::config::Config;
+use crate::metrics::{Metrics, Route};
+use crate::nodes::Nodes;
+use crate::reason::Reason;
+use problem::Problem;
+
+/// What the HTTP APIs work on.
+pub struct Api {
+    accept: Arc<Accept>,
+    registry: Arc<dyn SessionRegistry>,
+    log: Arc<dyn EventLog>,
+    nodes: Arc<dyn Nodes>,
+    metrics: Arc<Metrics>,
+    config: Config,
+    draining: AtomicBool,
+}
+
+impl Api {
+    /// The APIs over what they need.
+    pub fn new(
+        accept: Arc<Accept>,
+        registry: Arc<dyn SessionRegistry>,
+        log: Arc<dyn EventLog>,
+        nodes: Arc<dyn Nodes>,
+        metrics: Arc<Metrics>,
+        config: Config,
+    ) -> Self {
+        Self { accept, registry, log, nodes, metrics, config, draining: AtomicBool::new(false) }
+    }
+
+    /// From now on `/readyz` says that this node is leaving, so that balancers send nothing new. Requests are still served.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// Runs a request and counts it.
+    async fn command(&self, route: Route, work: impl Future<Output = Response>) -> Response {
+        let started = Instant::now();
+        let response = work.await;
+        let took = started.elapsed();
+        self.metrics.request(route, took);
+        tracing::debug!(route = route.word(), status = response.status().as_u16(), us = took.as_micros() as u64, "http");
+        response
+    }
+
+    /// The moment at which a request that begins now has taken too long.
+    fn deadline(&self) -> tokio::time::Instant {
+        tokio::time::Instant::now() + std::time::Duration::from_millis(self.config.request_ms)
+    }
+
+    /// Waits for a push, but not for ever: it goes on by itself.
+    async fn settled(&self, pending: Pending, deadline: tokio::time::Instant) -> Result<PushAnswer, PushError> {
+        match tokio::time::timeout_at(deadline, pending.answer()).await {
+            Ok(outcome) => outcome,
+            Err(_) => {
+                self.metrics.refused(Reason::Unknown);
+                Err(PushError::Unknown(format!(
+                    "no answer from the log within {} ms: it is unknown whether the push was written",
+                    self.config.request_ms
+                )))
+            }
+        }
+    }
+}
+
+/// All routes. `extra` holds more of them (the caller's `/metrics`); what none has is answered with 404.
+pub fn router(api: Arc<Api>, extra: Router) -> Router {
+    Router::new()
+        .route("/goim/push/keys", post(goim_http::push_keys))
+        .route("/goim/push/mids", post(goim_http::push_mids))
+        .route("/goim/push/room", post(goim_http::push_room))
+        .route("/goim/push/all", post(goim_http::push_all))
+        .route("/goim/online/top", get(goim_http::online_top))
+        .route("/goim/online/room", get(goim_http::online_room))
+        .route("/goim/online/total", get(goim_http::online_total))
+        .route("/goim/nodes/weighted", get(goim_http::nodes_weighted))
+        .route("/goim/nodes/instances", get(goim_http::nodes_instances))
+        .route("/v1/messages", post(push_http::push))
+        .route("/v1/messages:batch", post(push_http::push_batch))
+        .route("/v1/nodes", get(read_http::nodes))
+        .route("/v1/users/{mid}", get(read_http::user))
+        .route("/v1/users:online", post(read_http::users_online))
+        .route("/v1/rooms", get(read_http::rooms))
+        .route("/v1/rooms/{type}/{*id}", get(read_http::room))
+        .route("/healthz", get(health::alive))
+        .route("/readyz", get(health::ready))
+        .fallback(not_found)
+        .method_not_allowed_fallback(wrong_method)
+        .with_state(api)
+        .merge(extra)
+}
+
+async fn not_found(State(api): State<Arc<Api>>, method: Method, uri: Uri) -> Response {
+    let work = async {
+        if uri.path().starts_with("/v1/") {
+            api.refuse(Problem::new(Reason::NotFound, "there is no such path"))
+        } else {
+            api.metrics.refused(Reason::NotFound);
+            goim_http::redirect(&method, &uri).unwrap_or_else(goim_http::page_not_found)
+        }
+    };
+    api.command(Route::Other, work).await
+}
+
+async fn wrong_method(State(api): State<Arc<Api>>, uri: Uri) -> Response {
+    let work = async {
+        // As in goim, a method that does not fit is a path that does not exist; v1 says it better.
+        if uri.path().starts_with("/goim/") {
+            api.metrics.refused(Reason::NotFound);
+            goim_http::page_not_found()
+        } else {
+            api.refuse(Problem::new(Reason::MethodNotAllowed, "this path knows other methods: see Allow"))
+        }
+    };
+    api.command(Route::Other, work).await
+}
+
+impl Api {
+    /// Answers with a problem, and counts it.
+    fn refuse(&self, problem: Problem) -> Response {
+        self.metrics.refused(problem.reason);
+        problem.into_response()
+    }
+}
+
+/// Now, unix ms: the only clock of the APIs.
+fn now_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
+const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+
+fn respond(status: StatusCode, content_type: HeaderValue, body: impl Into<Bytes>) -> Response {
+    let mut response = Response::new(axum::body::Body::from(body.into()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, content_type);
+    response
+}
+
+/// A value as JSON, with status 200.
+fn json(value: &impl serde::Serialize) -> Response {
+    match serde_json::to_vec(value) {
+        Ok(body) => respond(StatusCode::OK, JSON, body),
+        // Only a map with keys that are no strings, or a float that is no number; there are none.
+        Err(_) => respond(StatusCode::INTERNAL_SERVER_ERROR, TEXT, ""),
+    }
+}

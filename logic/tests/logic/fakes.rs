@@ -1,0 +1,236 @@
+//! A log in memory that does as it is told, comets that are made up, and a way to ask the APIs.
+
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::http::{Method, Request, Response};
+use http_body_util::BodyExt;
+use perseid_log::{
+    AppendDone, AppendError, Consumer, Counters, EventLog, HistogramSnapshot, LogError, LogStatus, Start, Topic,
+};
+use perseid_logic::metrics::MetricsSnapshot;
+use perseid_logic::{Accept, Api, Config, Metrics, NodeInfo, Nodes, Totals, router};
+use perseid_protocol::SessionKey;
+use perseid_protocol::push::SessionAddr;
+use perseid_rpc::PushMsg;
+use perseid_store::{MemoryRegistry, NewSession, SessionRegistry, Takeover};
+use prost::Message;
+use tower::ServiceExt;
+
+/// What the fake log does with an append.
+#[derive(Clone, Debug, Default)]
+pub enum Mode {
+    /// Has it at once.
+    #[default]
+    Take,
+    /// Has it when it is told to.
+    Hold,
+    /// Refuses it.
+    Refuse(AppendError),
+    /// Never answers: drops the callback.
+    Forget,
+}
+
+#[derive(Default)]
+pub struct FakeLog {
+    pub mode: Mutex<Mode>,
+    pub records: Mutex<Vec<(Vec<u8>, PushMsg)>>,
+    held: Mutex<Vec<AppendDone>>,
+    pub poisoned: Mutex<Option<String>>,
+    pub refusing: Mutex<Option<String>>,
+}
+
+impl FakeLog {
+    pub fn set(&self, mode: Mode) {
+        *self.mode.lock().unwrap() = mode;
+    }
+
+    /// Answers what was held.
+    pub fn release(&self, result: &Result<u64, AppendError>) {
+        let held = std::mem::take(&mut *self.held.lock().unwrap());
+        held.into_iter().for_each(|done| done(result.clone()));
+    }
+
+    pub fn pushes(&self) -> Vec<PushMsg> {
+        self.records.lock().unwrap().iter().map(|(_, push)| push.clone()).collect()
+    }
+
+    pub fn last(&self) -> PushMsg {
+        self.pushes().pop().expect("nothing was appended")
+    }
+
+    pub fn last_key(&self) -> String {
+        String::from_utf8(self.records.lock().unwrap().last().unwrap().0.clone()).unwrap()
+    }
+}
+
+impl EventLog for FakeLog {
+    fn append(&self, topic: Topic, key: &[u8], value: Bytes, done: AppendDone) {
+        assert_eq!(topic, Topic::Push);
+        let mode = self.mode.lock().unwrap().clone();
+        if !matches!(mode, Mode::Refuse(_)) {
+            self.records.lock().unwrap().push((key.to_vec(), PushMsg::decode(value).unwrap()));
+        }
+        match mode {
+            Mode::Take => done(Ok(1)),
+            Mode::Hold => self.held.lock().unwrap().push(done),
+            Mode::Refuse(error) => done(Err(error)),
+            Mode::Forget => drop(done),
+        }
+    }
+
+    fn subscribe(&self, _name: &str, _start: Start, _consumer: Box<dyn Consumer>) -> Result<(), LogError> {
+        Err(LogError::Closed)
+    }
+
+    fn status(&self) -> LogStatus {
+        let none = HistogramSnapshot { bounds_seconds: &[], counts: Vec::new(), sum_seconds: 0.0 };
+        LogStatus {
+            first: 1,
+            end: 0,
+            segments: 0,
+            disk_bytes: 0,
+            queue_bytes: 0,
+            poisoned: self.poisoned.lock().unwrap().clone(),
+            refusing: self.refusing.lock().unwrap().clone(),
+            consumers: Vec::new(),
+            counters: Counters::default(),
+            sync_seconds: none.clone(),
+            append_seconds: none,
+        }
+    }
+
+    fn close(&self) {}
+}
+
+#[derive(Default)]
+pub struct FakeNodes {
+    /// The fullest first.
+    pub rooms: Vec<(String, u64)>,
+    pub nodes: Vec<NodeInfo>,
+    pub totals: Totals,
+    pub unready: Mutex<Option<String>>,
+}
+
+impl Nodes for FakeNodes {
+    fn room_online(&self, room: &str) -> u64 {
+        self.rooms.iter().find(|(id, _)| id == room).map_or(0, |(_, online)| *online)
+    }
+
+    fn rooms(&self, kind: Option<&str>, limit: usize) -> Vec<(String, u64)> {
+        let of_kind = |id: &str| kind.is_none_or(|kind| id.split_once("://").is_some_and(|(other, _)| other == kind));
+        self.rooms.iter().filter(|(id, _)| of_kind(id)).take(limit).cloned().collect()
+    }
+
+    fn totals(&self) -> Totals {
+        self.totals
+    }
+
+    fn nodes(&self) -> Vec<NodeInfo> {
+        self.nodes.clone()
+    }
+
+    fn is_ready(&self) -> Result<(), String> {
+        self.unready.lock().unwrap().clone().map_or(Ok(()), Err)
+    }
+}
+
+pub fn room(id: &str, online: u64) -> (String, u64) {
+    (id.to_owned(), online)
+}
+
+/// Logic with all its fakes.
+pub struct World {
+    pub log: Arc<FakeLog>,
+    pub nodes: Arc<FakeNodes>,
+    pub registry: Arc<MemoryRegistry>,
+    pub metrics: Arc<Metrics>,
+    pub accept: Arc<Accept>,
+    pub api: Arc<Api>,
+}
+
+impl World {
+    pub fn new() -> Self {
+        Self::with(FakeNodes::default(), Config::default())
+    }
+
+    pub fn with(nodes: FakeNodes, config: Config) -> Self {
+        let (log, nodes, registry) = (Arc::new(FakeLog::default()), Arc::new(nodes), Arc::new(MemoryRegistry::new()));
+        let metrics = Arc::new(Metrics::default());
+        let accept = Arc::new(Accept::new(log.clone(), registry.clone(), nodes.clone(), metrics.clone(), &config));
+        let api = Arc::new(Api::new(
+            accept.clone(),
+            registry.clone(),
+            log.clone(),
+            nodes.clone(),
+            metrics.clone(),
+            config,
+        ));
+        Self { log, nodes, registry, metrics, accept, api }
+    }
+
+    pub fn router(&self) -> Router {
+        router(self.api.clone(), Router::new())
+    }
+
+    pub fn connect(&self, mid: i64, key: &str, platform: &str, slot: u32) {
+        let session = NewSession {
+            key: SessionKey::parse(key),
+            mid,
+            addr: SessionAddr { slot, ..SessionAddr::default() },
+            platform,
+            device_id: "",
+            peer: Some("127.0.0.1:1234".parse().unwrap()),
+            since_ms: 1_700_000_000_000 + u64::from(slot),
+            extended: true,
+        };
+        self.registry.open(session, Takeover::Anybody).unwrap();
+    }
+
+    pub async fn ask(&self, method: Method, uri: &str, body: impl Into<Body>) -> Answer {
+        self.send(Request::builder().method(method).uri(uri).body(body.into()).unwrap()).await
+    }
+
+    pub async fn send(&self, request: Request<Body>) -> Answer {
+        Answer::read(self.router().oneshot(request).await.unwrap()).await
+    }
+
+    pub async fn get(&self, uri: &str) -> Answer {
+        self.ask(Method::GET, uri, Body::empty()).await
+    }
+
+    pub async fn post(&self, uri: &str, body: impl Into<Body>) -> Answer {
+        self.ask(Method::POST, uri, body).await
+    }
+
+    pub fn counters(&self) -> MetricsSnapshot {
+        self.metrics.snapshot()
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub struct Answer {
+    pub status: u16,
+    pub content_type: String,
+    pub headers: axum::http::HeaderMap,
+    pub body: String,
+}
+
+impl Answer {
+    async fn read(response: Response<Body>) -> Self {
+        let (parts, body) = response.into_parts();
+        let content_type = parts.headers.get("content-type").map_or("", |value| value.to_str().unwrap()).to_owned();
+        let body = body.collect().await.unwrap().to_bytes();
+        Self {
+            status: parts.status.as_u16(),
+            content_type,
+            headers: parts.headers,
+            body: String::from_utf8(body.to_vec()).unwrap(),
+        }
+    }
+
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
+    }
+}

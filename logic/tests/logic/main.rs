@@ -1,0 +1,9 @@
+//! Logic over a fake log and fake comets: accepting pushes, the HTTP APIs, the listener.
+
+mod accept;
+mod fakes;
+mod goim;
+mod health;
+mod read;
+mod serve;
+mod v1;

@@ -1,0 +1,254 @@
+//! `/metrics`: everything that the parts count, in OpenMetrics text (which Prometheus reads).
+//!
+//! Names follow `perseid_<part>_<what>`; durations are histograms in seconds, never summaries, so that nodes add up.
+
+use std::fmt;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
+use axum::routing::get;
+use perseid_comet::metrics::{Cell, Histogram, SECONDS_BOUNDS, WorkerMetrics};
+use perseid_log::HistogramSnapshot;
+use perseid_protocol::CloseReason;
+use perseid_protocol::push::Drop;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, NoLabelSet};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Registry;
+
+use crate::parts::Parts;
+
+const CONTENT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+const TRANSPORTS: [&str; 2] = ["tcp", "websocket"];
+const WAYS: [&str; 3] = ["direct", "room", "all"];
+
+/// The route.
+pub fn router(parts: Arc<Parts>) -> Router {
+    let mut registry = Registry::with_prefix("perseid");
+    registry.register_collector(Box::new(Everything(parts)));
+    let registry = Arc::new(registry);
+    Router::new().route("/metrics", get(move || std::future::ready(expose(&registry))))
+}
+
+fn expose(registry: &Registry) -> axum::response::Response {
+    let mut text = String::with_capacity(16 * 1024);
+    match prometheus_client::encoding::text::encode(&mut text, registry) {
+        Ok(()) => ([(CONTENT_TYPE, CONTENT)], text).into_response(),
+        Err(error) => (axum::http::StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
+
+struct Everything(Arc<Parts>);
+
+impl fmt::Debug for Everything {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Everything")
+    }
+}
+
+impl Collector for Everything {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let mut out = Out(encoder);
+        node(&mut out, &self.0)?;
+        comet(&mut out, &self.0)?;
+        logic(&mut out, &self.0)?;
+        job(&mut out, &self.0)?;
+        log(&mut out, &self.0)?;
+        process(&mut out)
+    }
+}
+
+/// Writes families of one kind.
+struct Out<'a>(DescriptorEncoder<'a>);
+
+type Labels<'a> = [(&'a str, &'a str)];
+
+impl Out<'_> {
+    fn metric<'s>(&'s mut self, name: &'s str, help: &str, kind: MetricType) -> Result<MetricEncoder<'s>, fmt::Error> {
+        self.0.encode_descriptor(name, help, None, kind)
+    }
+
+    fn counter(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
+        ConstCounter::new(value).encode(self.metric(name, help, MetricType::Counter)?)
+    }
+
+    fn counters<'l>(&mut self, name: &str, help: &str, values: impl IntoIterator<Item = (Vec<(&'l str, &'l str)>, u64)>) -> fmt::Result {
+        let mut encoder = self.metric(name, help, MetricType::Counter)?;
+        for (labels, value) in values {
+            let labels: &Labels<'_> = &labels;
+            ConstCounter::new(value).encode(encoder.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
+        ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX)).encode(self.metric(name, help, MetricType::Gauge)?)
+    }
+
+    fn gauges<'l>(&mut self, name: &str, help: &str, values: impl IntoIterator<Item = (Vec<(&'l str, &'l str)>, u64)>) -> fmt::Result {
+        let mut encoder = self.metric(name, help, MetricType::Gauge)?;
+        for (labels, value) in values {
+            let labels: &Labels<'_> = &labels;
+            ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX)).encode(encoder.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+
+    fn histogram(&mut self, name: &str, help: &str, histogram: &HistogramSnapshot) -> fmt::Result {
+        let mut encoder = self.metric(name, help, MetricType::Histogram)?;
+        put_histogram(&mut encoder, histogram)
+    }
+}
+
+fn put_histogram(encoder: &mut MetricEncoder<'_>, histogram: &HistogramSnapshot) -> fmt::Result {
+    let bounds = histogram.bounds_seconds.iter().copied().chain([f64::MAX]);
+    let buckets: Vec<(f64, u64)> = bounds.zip(histogram.counts.iter().copied()).collect();
+    encoder.encode_histogram::<NoLabelSet>(histogram.sum_seconds, histogram.count(), &buckets, None)
+}
+
+fn node(out: &mut Out<'_>, parts: &Parts) -> fmt::Result {
+    let counts = parts.registry.counts();
+    out.gauges("node_build", "Always 1; the version is a label", [(vec![("version", env!("CARGO_PKG_VERSION"))], 1)])?;
+    out.gauge("node_num_clients", "Connections open", parts.comet.connections())?;
+    out.gauge("node_num_sessions", "Sessions past AUTH", parts.comet.sessions())?;
+    out.gauge("node_num_users", "Users with a session", counts.users)?;
+    out.gauge("node_num_rooms", "Rooms with somebody in them", parts.comet.room_count() as u64)?;
+    out.gauge("node_num_nodes", "Comets known", 1)?;
+    out.gauge("node_draining", "1 while the node is leaving", parts.is_draining().into())?;
+    out.gauge("node_queued_bytes", "Bytes that wait for sessions or are half read", parts.comet.queued_bytes())
+}
+
+fn transports(parts: &Parts, cells: fn(&WorkerMetrics) -> &[Cell; 2]) -> Vec<(Vec<(&'static str, &'static str)>, u64)> {
+    let of = |index: usize| parts.sum(|metrics| &cells(metrics)[index]);
+    TRANSPORTS.into_iter().enumerate().map(|(index, name)| (vec![("transport", name)], of(index))).collect()
+}
+
+fn comet(out: &mut Out<'_>, parts: &Parts) -> fmt::Result {
+    let sum = |counter: fn(&WorkerMetrics) -> &Cell| parts.sum(counter);
+    out.counters("client_connections_accepted", "Connections accepted", transports(parts, |m| &m.accepted))?;
+    out.gauges("client_connections_inflight", "Connections open", transports(parts, |m| &m.connections))?;
+    out.gauges("client_sessions_inflight", "Sessions past AUTH", transports(parts, |m| &m.sessions))?;
+    out.counter("client_turned_away", "Connections turned away at the door", sum(|m| &m.turned_away))?;
+    out.counter("client_accept_errors", "Accepts that failed; the listener paused", sum(|m| &m.accept_errors))?;
+    out.counter("client_upgrades_refused", "WebSocket upgrades refused", sum(|m| &m.upgrades_refused))?;
+    out.counters(
+        "client_auth",
+        "AUTH frames by outcome",
+        [(vec![("outcome", "accepted")], sum(|m| &m.auth_accepted)), (vec![("outcome", "refused")], sum(|m| &m.auth_refused))],
+    )?;
+    out.counter("client_left", "Connections ended by the client or the network", sum(|m| &m.left))?;
+    let codes: Vec<String> = CloseReason::ALL.iter().map(|reason| reason.code().to_string()).collect();
+    let ended = CloseReason::ALL.iter().zip(&codes).enumerate();
+    out.counters(
+        "client_num_server_disconnects",
+        "Sessions ended by the server",
+        ended.map(|(index, (reason, code))| {
+            (vec![("code", code.as_str()), ("reason", reason.word())], parts.sum(|m| &m.ended[index]))
+        }),
+    )?;
+    out.counter("client_num_reply_errors", "Requests refused with ERROR", sum(|m| &m.requests_refused))?;
+    out.counter("client_heartbeats", "Heartbeats answered", sum(|m| &m.heartbeats))?;
+    out.counter("client_upstream_frames", "Frames handed to the business", sum(|m| &m.upstream))?;
+    out.gauge("client_blocked", "Sessions whose socket is full", sum(|m| &m.blocked))?;
+    out.counter("transport_messages_received", "Frames read", sum(|m| &m.frames_received))?;
+    out.counter("transport_received_bytes", "Bytes read", sum(|m| &m.bytes_received))?;
+    let delivered = WAYS.iter().enumerate().map(|(index, way)| (vec![("way", *way)], parts.sum(|m| &m.delivered[index])));
+    out.counters("transport_messages_sent", "Pushes written whole to a session, by way", delivered)?;
+    out.counter("transport_sent_bytes", "Bytes written", sum(|m| &m.bytes_sent))?;
+    out.counter("comet_writes", "send calls", sum(|m| &m.writes))?;
+    let dropped = Drop::ALL.iter().map(|reason| (vec![("reason", reason.word())], parts.dropped(*reason)));
+    out.counters("push_dropped", "Frames not delivered, by reason", dropped)?;
+    let passes = merge(parts.comet.workers().iter().map(|metrics| &metrics.pass));
+    out.histogram("node_broadcast_duration_seconds", "CPU time of a pass over a room's members", &passes)
+}
+
+fn merge<'h>(histograms: impl Iterator<Item = &'h Histogram>) -> HistogramSnapshot {
+    let mut merged =
+        HistogramSnapshot { bounds_seconds: &SECONDS_BOUNDS, counts: vec![0; SECONDS_BOUNDS.len() + 1], sum_seconds: 0.0 };
+    for histogram in histograms {
+        for (sum, cell) in merged.counts.iter_mut().zip(&histogram.buckets) {
+            *sum += cell.get();
+        }
+        merged.sum_seconds += histogram.sum_ns.get() as f64 / 1e9;
+    }
+    merged
+}
+
+fn logic(out: &mut Out<'_>, parts: &Parts) -> fmt::Result {
+    let logic = parts.logic.snapshot();
+    let by = |label: &'static str, values: &[(&'static str, u64)]| -> Vec<_> {
+        values.iter().map(|(word, count)| (vec![(label, *word)], *count)).collect()
+    };
+    let mut encoder = out.metric("api_command_duration_seconds", "HTTP requests by route", MetricType::Histogram)?;
+    for (route, histogram) in &logic.requests {
+        let labels: &Labels<'_> = &[("route", *route)];
+        put_histogram(&mut encoder.encode_family(&labels)?, histogram)?;
+    }
+    out.counters("api_command_errors", "Refused requests and messages", by("reason", &logic.refusals))?;
+    out.counters("api_pushes_accepted", "Pushes that the log has", by("target", &logic.pushes))?;
+    out.counters("auth_outcomes", "AUTH by what became of it", by("outcome", &logic.auths))?;
+    out.counters("upstream_frames", "Frames from clients for the business", by("class", &logic.upstream))?;
+    out.counter("upstream_bytes", "Their bodies", logic.upstream_bytes)?;
+    out.counter("sessions_replaced", "Sessions that a newer one with the same key replaced", logic.sessions_replaced)?;
+    out.counter("api_idempotent_hits", "Pushes answered from an earlier one with the same id", logic.idempotent_hits)?;
+    out.counter("api_idempotency_evicted", "Idempotency keys forgotten early for want of memory", logic.idempotency_evicted)?;
+    out.counter("api_connections_accepted", "HTTP connections accepted", logic.http_connections)?;
+    out.gauge("api_connections_inflight", "HTTP connections open", logic.http_open)?;
+    out.counter("api_accept_errors", "HTTP accepts that failed", logic.http_accept_errors)?;
+    out.counter("api_connections_broken", "HTTP connections that ended by an error", logic.http_broken)
+}
+
+fn job(out: &mut Out<'_>, parts: &Parts) -> fmt::Result {
+    let job = parts.job.snapshot();
+    out.counter("consumers_messages_processed", "Push records read", job.records)?;
+    out.counter("consumers_errors", "Push records that made no sense", job.dead)?;
+    out.counter("job_deliveries", "Deliveries handed to comets", job.deliveries)?;
+    let drops = perseid_job::DropReason::ALL.iter().map(|reason| (vec![("reason", reason.word())], job.dropped(*reason)));
+    out.counters("job_dropped", "What was not handed to a comet", drops)?;
+    out.gauge("job_lag_ms", "Age of the last record when it was dispatched", job.lag_ms)?;
+    out.gauge("job_offset", "Offset of the last record", job.offset)
+}
+
+fn log(out: &mut Out<'_>, parts: &Parts) -> fmt::Result {
+    let log = parts.log.status();
+    out.gauge("log_first_offset", "Oldest record kept", log.first)?;
+    out.gauge("log_end_offset", "Newest durable record", log.end)?;
+    out.gauge("log_segments", "Files", log.segments as u64)?;
+    out.gauge("log_disk_bytes", "Their bytes", log.disk_bytes)?;
+    out.gauge("log_queue_bytes", "Bytes accepted and not yet durable", log.queue_bytes as u64)?;
+    out.gauge("log_poisoned", "1 after a failed write: needs a restart", log.poisoned.is_some().into())?;
+    out.gauge("log_refusing", "1 while there is no space", log.refusing.is_some().into())?;
+    let lags = log.consumers.iter().map(|consumer| (vec![("consumer", consumer.name.as_str())], consumer.lag));
+    out.gauges("log_consumer_lag", "Durable records that a consumer has not seen", lags)?;
+    let counters = log.counters;
+    for (name, help, value) in [
+        ("log_records", "Records made durable", counters.records),
+        ("log_bytes", "Their bytes", counters.bytes),
+        ("log_syncs", "Write-and-sync rounds", counters.syncs),
+        ("log_too_large", "Appends refused because of their size", counters.too_large),
+        ("log_overloaded", "Appends refused because the queue was full", counters.overloaded),
+        ("log_unavailable", "Appends refused as unavailable", counters.unavailable),
+        ("log_unknown", "Appends with an unknown outcome", counters.unknown),
+        ("log_rolls", "Segments begun", counters.rolls),
+        ("log_space_waits", "Times the writer waited for zeroed space", counters.space_waits),
+        ("log_segments_deleted", "Segments deleted by retention", counters.segments_deleted),
+        ("log_torn_bytes", "Bytes of a torn tail cut off at the start", counters.torn_bytes),
+    ] {
+        out.counter(name, help, value)?;
+    }
+    out.histogram("log_sync_duration_seconds", "One write and its fdatasync", &log.sync_seconds)?;
+    out.histogram("log_append_duration_seconds", "From append to durable", &log.append_seconds)
+}
+
+fn process(out: &mut Out<'_>) -> fmt::Result {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages: u64 = statm.split_whitespace().nth(1).and_then(|pages| pages.parse().ok()).unwrap_or(0);
+    let fds = std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
+    out.gauge("process_resident_memory_bytes", "RSS", pages * 4096)?;
+    out.gauge("process_open_fds", "File descriptors in use", fds as u64)
+}
+

@@ -1,0 +1,57 @@
+//! The running parts of a node, for those who look at them: metrics, the console, the drain.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use perseid_comet::Comet;
+use perseid_comet::metrics::{Cell, WorkerMetrics};
+use perseid_log::EventLog;
+use perseid_protocol::push::Drop;
+use perseid_store::SessionRegistry;
+
+/// What runs in this process.
+pub struct Parts {
+    /// Holds the sessions.
+    pub comet: Arc<Comet>,
+    /// Who is online where.
+    pub registry: Arc<dyn SessionRegistry>,
+    /// The event log.
+    pub log: Arc<dyn EventLog>,
+    /// What logic counts.
+    pub logic: Arc<perseid_logic::Metrics>,
+    /// What the job counts.
+    pub job: Arc<perseid_job::Metrics>,
+    /// The node is leaving.
+    pub draining: Arc<AtomicBool>,
+    /// HTTP addresses as bound.
+    pub http: Vec<SocketAddr>,
+    /// When this process started, unix ms.
+    pub started_ms: u64,
+}
+
+impl Parts {
+    /// The sum of a counter over the comet's workers.
+    pub fn sum(&self, counter: impl Fn(&WorkerMetrics) -> &Cell) -> u64 {
+        self.comet.workers().iter().map(|metrics| counter(metrics).get()).sum()
+    }
+
+    /// Pushes dropped for `reason`, wherever they were.
+    pub fn dropped(&self, reason: Drop) -> u64 {
+        let job = self.job.snapshot();
+        let in_job = match reason {
+            Drop::Offline => {
+                job.dropped(perseid_job::DropReason::Offline) + job.dropped(perseid_job::DropReason::NoLane)
+            }
+            Drop::Expired => job.dropped(perseid_job::DropReason::Expired),
+            Drop::Slow => job.dropped(perseid_job::DropReason::LaneFull) + job.dropped(perseid_job::DropReason::LaneBroken),
+            Drop::Filtered | Drop::Closing => 0,
+        };
+        in_job + self.comet.dropped(reason) + self.sum(|metrics| &metrics.dropped[reason as usize])
+    }
+
+    /// Whether the node is leaving.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,221 @@
+//! The standalone: comet, logic and job in one process, over the embedded log. The one place where they are wired.
+
+mod adapters;
+mod shutdown;
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use anyhow::{Context, Result};
+use perseid_comet::Comet;
+use perseid_comet::link::LogicLink;
+use perseid_job::JobConsumer;
+use perseid_log::{EmbeddedConfig, EmbeddedLog, EventLog, Start};
+use perseid_logic::{Accept, Api, InsecureAuth, Logic, ServeLimits};
+use perseid_store::{MemoryRegistry, SessionRegistry};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::unix_ms;
+use crate::config::Settings;
+use crate::parts::Parts;
+use crate::{console, metrics, stats};
+use adapters::{Addresses, CallLane, Link, OneNode, RegistryRoutes};
+
+pub use shutdown::Outcome;
+
+/// A running standalone.
+pub struct Standalone {
+    parts: Arc<Parts>,
+    api: Arc<Api>,
+    settings: Settings,
+    http: JoinHandle<()>,
+    http_stop: CancellationToken,
+}
+
+/// The folder of the event log in the data directory.
+const LOG_DIR: &str = "log";
+
+impl Standalone {
+    /// Starts everything; when it returns, everything serves. Must run inside a tokio runtime.
+    ///
+    /// # Errors
+    /// A listener that can't be bound, a data directory that can't be opened: said in one line. Nothing is left running.
+    pub fn start(settings: Settings) -> Result<Self> {
+        let started_ms = unix_ms();
+        let http_listeners = bind_http(&settings.logic.http)?;
+        let http: Vec<SocketAddr> = http_listeners.iter().map(TcpListener::local_addr).collect::<std::io::Result<_>>()?;
+
+        let log = open_log(&settings)?;
+        let registry: Arc<dyn SessionRegistry> = Arc::new(MemoryRegistry::new());
+        let logic_metrics = Arc::new(perseid_logic::Metrics::default());
+        let logic = Arc::new(Logic::new(registry.clone(), Arc::new(InsecureAuth), logic_metrics.clone()));
+
+        let link: Arc<dyn LogicLink> = Arc::new(Link(logic));
+        let comet = Arc::new(Comet::start(comet_config(&settings, started_ms), link)?);
+
+        let job = Arc::new(perseid_job::Metrics::default());
+        let routes = Arc::new(RegistryRoutes(registry.clone()));
+        let lane = Arc::new(CallLane(comet.clone()));
+        let consumer = JobConsumer::new(routes, vec![lane], job.clone(), Arc::new(unix_ms));
+        log.subscribe("job", Start::Earliest, Box::new(consumer)).context("can't read the event log")?;
+
+        let draining = Arc::new(AtomicBool::new(false));
+        let nodes = Arc::new(OneNode {
+            comet: comet.clone(),
+            registry: registry.clone(),
+            log: log.clone(),
+            draining: draining.clone(),
+            started_ms,
+            addresses: Addresses::default(),
+        });
+        let config = logic_config(&settings);
+        let accept =
+            Arc::new(Accept::new(log.clone(), registry.clone(), nodes.clone(), logic_metrics.clone(), &config));
+        let api = Arc::new(Api::new(accept, registry.clone(), log.clone(), nodes, logic_metrics.clone(), config));
+        let parts = Arc::new(Parts { comet, registry, log, logic: logic_metrics.clone(), job, draining, http, started_ms });
+
+        let extra = metrics::router(parts.clone()).merge(stats::router(parts.clone())).merge(console::router(parts.comet.ws()));
+        let router = perseid_logic::router(api.clone(), extra);
+        let http_stop = CancellationToken::new();
+        let serving = perseid_logic::serve(http_listeners, router, ServeLimits::default(), logic_metrics, http_stop.clone());
+        let http = tokio::spawn(async move {
+            if let Err(error) = serving.await {
+                tracing::error!(%error, "the HTTP listener failed");
+            }
+        });
+        Ok(Self { parts, api, settings, http, http_stop })
+    }
+
+    /// What runs.
+    pub fn parts(&self) -> &Arc<Parts> {
+        &self.parts
+    }
+
+    /// The line for stdout when everything serves.
+    pub fn ready_line(&self) -> String {
+        let text = |addrs: &[SocketAddr]| addrs.iter().map(ToString::to_string).collect::<Vec<_>>();
+        serde_json::json!({
+            "ready": true,
+            "pid": std::process::id(),
+            "tcp": text(self.parts.comet.tcp()),
+            "ws": text(self.parts.comet.ws()),
+            "http": self.parts.http.first().map(ToString::to_string),
+            "version": env!("CARGO_PKG_VERSION"),
+        })
+        .to_string()
+    }
+
+    /// Goes on with what may change while it runs: timeouts and limits of the comet.
+    pub fn reload(&mut self, settings: Settings) {
+        self.parts.comet.reload(comet_config(&settings, self.parts.started_ms));
+        self.settings = settings;
+    }
+}
+
+fn bind_http(addrs: &[SocketAddr]) -> Result<Vec<TcpListener>> {
+    addrs
+        .iter()
+        .map(|addr| {
+            let listener = TcpListener::bind(addr).with_context(|| format!("can't listen on {addr} (HTTP)"))?;
+            listener.set_nonblocking(true)?;
+            Ok(listener)
+        })
+        .collect()
+}
+
+fn open_log(settings: &Settings) -> Result<Arc<dyn EventLog>> {
+    let dir = settings.node.data_dir.join(LOG_DIR);
+    std::fs::create_dir_all(&dir).with_context(|| format!("can't make the data directory {}", dir.display()))?;
+    let config = EmbeddedConfig {
+        segment_bytes: settings.log.segment_bytes,
+        rest_us: settings.log.rest_us,
+        retention_bytes: settings.log.retention_bytes,
+        retention_ms: settings.log.retention_ms,
+        queue_bytes_max: settings.log.queue_bytes_max,
+        ..EmbeddedConfig::default()
+    };
+    let log = EmbeddedLog::open(&dir, config).context("can't open the event log")?;
+    let status = log.status();
+    if status.counters.torn_bytes > 0 {
+        tracing::warn!(bytes = status.counters.torn_bytes, "a torn tail of the event log was cut off: never acknowledged");
+    }
+    Ok(Arc::new(log))
+}
+
+fn comet_config(settings: &Settings, started_ms: u64) -> perseid_comet::Config {
+    let comet = &settings.comet;
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    perseid_comet::Config {
+        node_id: node_id(settings),
+        node: 0,
+        // Two lives of a node never begin in the same ms; 2^32 ms are 49 days.
+        incarnation: (started_ms & 0xffff_ffff) as u32,
+        tcp: comet.tcp.clone(),
+        ws: comet.ws.clone(),
+        workers: if comet.workers == 0 { cores } else { comet.workers },
+        limits: perseid_protocol::limits::Limits {
+            auth_bytes_max: comet.auth_bytes_max,
+            body_bytes_max: comet.body_bytes_max,
+            room_id_bytes_max: comet.room_id_bytes_max,
+            subscriptions_max: comet.subscriptions_max,
+            handshake_ms: comet.handshake_ms,
+            silence_ms: comet.heartbeat_ms.saturating_mul(u64::from(comet.heartbeat_max)),
+        },
+        heartbeat_ms: comet.heartbeat_ms,
+        reconnect_ms: comet.reconnect_ms,
+        id_epoch_ms: perseid_logic::snowflake::ID_EPOCH_MS,
+        message_bytes_max: comet.message_bytes_max,
+        fragments_max: comet.fragments_max,
+        write_stall_ms: comet.write_stall_ms,
+        session_bytes_max: comet.session_bytes_max,
+        node_bytes_max: comet.node_bytes_max,
+        mailbox_bytes_max: settings.job.lane_bytes_max,
+        sessions_max: comet.sessions_max,
+        room: perseid_comet::RoomConfig {
+            ring_bytes_max: settings.room.ring_bytes_max,
+            share: settings.room.share,
+            rest_ms_max: settings.room.rest_ms_max,
+            pace_ms: settings.room.pace_ms,
+        },
+        echo: false,
+    }
+}
+
+fn node_id(settings: &Settings) -> String {
+    if settings.node.id.is_empty() { host_name() } else { settings.node.id.clone() }
+}
+
+fn host_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name = name.trim();
+    if name.is_empty() { "perseid".to_owned() } else { name.to_owned() }
+}
+
+fn logic_config(settings: &Settings) -> perseid_logic::Config {
+    let (logic, goim) = (&settings.logic, &settings.goim);
+    perseid_logic::Config {
+        request_bytes_max: logic.request_bytes_max,
+        request_ms: logic.request_ms,
+        push_bytes_max: logic.push_bytes_max,
+        idempotency_ms: logic.idempotency_ms,
+        idempotency_bytes_max: logic.idempotency_bytes_max,
+        batch_max: logic.batch_max,
+        targets_max: logic.targets_max,
+        snowflake_worker: settings.node.snowflake_worker,
+        heartbeat_ms: settings.comet.heartbeat_ms,
+        heartbeat_max: settings.comet.heartbeat_max,
+        goim: perseid_logic::GoimConfig {
+            domain: goim.domain.clone(),
+            host_domain: goim.host_domain.clone(),
+            tcp_port: goim.tcp_port,
+            ws_port: goim.ws_port,
+            wss_port: goim.wss_port,
+            backoff_max_delay: i32::try_from(goim.backoff_max_delay).unwrap_or(i32::MAX),
+            backoff_base_delay: i32::try_from(goim.backoff_base_delay).unwrap_or(i32::MAX),
+            backoff_factor: goim.backoff_factor as f32,
+            backoff_jitter: goim.backoff_jitter as f32,
+        },
+    }
+}
