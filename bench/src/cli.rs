@@ -174,6 +174,9 @@ pub(crate) struct Room {
     /// Pairs of room and floor
     #[arg(long, value_name = "N", default_value = "5", value_parser = value_parser!(u32).range(1..=100))]
     pub(crate) pairs: u32,
+    /// Measure so many times and show the medians
+    #[arg(long, value_name = "N", default_value = "1", value_parser = value_parser!(u32).range(1..=100), conflicts_with_all = ["step", "with_floor"])]
+    pub(crate) repeat: u32,
     /// Sending threads of the floor: as many as the server has workers [default: cores]
     #[arg(long, value_name = "T", value_parser = value_parser!(u64).range(1..=64))]
     pub(crate) floor_threads: Option<u64>,
@@ -207,6 +210,9 @@ pub(crate) struct Push {
     /// Bytes of a message's body
     #[arg(long, value_name = "BYTES", default_value = "24", value_parser = value_parser!(u32).range(24..=1 << 20))]
     pub(crate) size: u32,
+    /// Measure so many times and show the medians
+    #[arg(long, value_name = "N", default_value = "1", value_parser = value_parser!(u32).range(1..=100))]
+    pub(crate) repeat: u32,
     /// At the same time a room of N sessions receives R messages a second
     #[arg(long, value_name = "N,R", value_parser = beside)]
     pub(crate) beside_room: Option<(u64, f64)>,

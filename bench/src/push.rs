@@ -10,8 +10,8 @@ use anyhow::{Context, Result};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-/// After its schedule a push that still waits for its turn is given up.
-const GRACE_NS: u64 = 10 * SECOND;
+/// How late a push may leave by default; a later one is given up.
+pub(crate) const PATIENCE_NS: u64 = 10 * SECOND;
 /// Reasons kept apart; the rest is counted together.
 const REASONS_MAX: usize = 8;
 
@@ -45,6 +45,8 @@ pub(crate) struct Load {
     /// Keep-alive connections. One user's messages always take the same one,
     /// so that the order in which they are accepted is known.
     pub(crate) connections: u64,
+    /// How late a push may leave; a later one is given up.
+    pub(crate) patience_ns: u64,
 }
 
 /// What became of a load.
@@ -97,26 +99,25 @@ impl Load {
         let mut connection = Connection::new(self.api.addr);
         // An API that is not there shows at the first push.
         let _ = connection.connect();
-        let last_ns = self.due_ns(self.count) + GRACE_NS;
         let mine = (0..self.count).filter(|k| (k % self.users) % threads == thread);
         for k in mine {
             let due_ns = self.due_ns(k);
             clock::sleep_until(due_ns);
             let sent_ns = now_ns();
-            if stop.load(Relaxed) || sent_ns > last_ns {
+            if stop.load(Relaxed) || pushed.given_up > 0 || sent_ns > due_ns + self.patience_ns {
                 pushed.given_up += 1;
                 continue;
             }
             let stamp = Stamp { marker: self.marker, seq: k / self.users + 1, due_ns };
             let answer = connection.call(&self.request(k % self.users, stamp));
             let answered_ns = now_ns();
-            pushed.late_max_ns = pushed.late_max_ns.max(sent_ns - due_ns);
+            pushed.late_max_ns = pushed.late_max_ns.max(sent_ns.saturating_sub(due_ns));
             pushed.end_ns = answered_ns;
             match answer.and_then(|response| accepted(&response)) {
                 Ok(()) => pushed.accepted += 1,
                 Err(error) => pushed.refuse(format!("{error:#}")),
             }
-            pushed.from_due.record(answered_ns - due_ns);
+            pushed.from_due.record(answered_ns.saturating_sub(due_ns));
             pushed.from_sent.record(answered_ns - sent_ns);
         }
         pushed

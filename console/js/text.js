@@ -27,7 +27,6 @@ const EN = {
   'tile.queued': 'Queued',
   'tile.dropped': 'Drops/s',
   'tile.split': 'TCP {tcp} · WebSocket {websocket}',
-  'tile.guests': '{guests} connecting',
   'tile.perUser': '{value} sessions each',
   'tile.top': 'largest {online}',
   'tile.sent': '{bytes}/s sent',

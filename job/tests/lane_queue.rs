@@ -153,7 +153,9 @@ fn a_batch_has_a_deadline() {
     let batch = send(&mut queue, 0);
     queue.settle(batch, Err(TransportError::NotSent), 999);
     let batch = send(&mut queue, 1_009);
+    assert!(!queue.resync_needed());
     queue.settle(batch, Err(TransportError::NotSent), 1_010);
+    assert!(queue.resync_needed(), "now something is lost");
     assert_eq!((queue.waiting(), queue.counters().dropped_broken), (0, 1));
     assert_balance(&queue);
 }

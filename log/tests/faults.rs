@@ -52,6 +52,24 @@ fn a_failed_sync_poisons_and_readers_go_on() {
     assert_eq!(append(&log, "goes on"), Ok(3));
 }
 
+#[test]
+fn a_consumer_that_catches_up_does_not_see_what_is_not_durable() {
+    let dir = tempfile::tempdir().unwrap();
+    let (disk, config) = faulty();
+    let log = open(dir.path(), config);
+    append(&log, "durable").unwrap();
+    disk.hold_syncs.store(true, SeqCst);
+    let written = start_append(&log, "written, not synced");
+    wait_until("it is written", || disk.syncs_held.load(SeqCst) == 1);
+    let late = Collector::default();
+    log.subscribe("late", Start::Earliest, late.boxed()).unwrap();
+    late.wait_len(1);
+    assert_eq!(late.offsets(), [1]);
+    disk.hold_syncs.store(false, SeqCst);
+    written.recv_timeout(HANG).unwrap().unwrap();
+    late.wait_len(2);
+}
+
 /// What a killed process left may be in the page cache only; a start must not call it durable before it is.
 #[test]
 fn a_start_makes_durable_what_it_finds() {

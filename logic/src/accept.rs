@@ -95,7 +95,7 @@ pub enum PushError {
     /// The idempotency key came with another request.
     #[error("this id was used for another message: send each message with an id of its own")]
     Conflict,
-    /// More messages than ids can be made for, or the clock went back. Not written.
+    /// More messages than ids can be made for. Not written.
     #[error("too many messages at once: retry after a moment")]
     RateLimited {
         /// When to try again, ms.
@@ -232,9 +232,10 @@ impl Accept {
         })
     }
 
-    /// Takes back what the log knows of an earlier push, so that its idempotency key holds over a restart. Called with the
-    /// records of the log in their order, before any push is accepted; `ts_ms` is the record's.
+    /// Takes back what the log knows of an earlier push, so that its idempotency key holds over a restart, and that ids go on
+    /// ascending. Called with the records of the log in their order, before any push is accepted; `ts_ms` is the record's.
     pub fn restore(&self, push: &PushMsg, ts_ms: u64) {
+        self.ids.go_on_after(push.id);
         if push.idem.is_empty() {
             return;
         }

@@ -41,13 +41,7 @@ pub struct ServeLimits {
 
 impl Default for ServeLimits {
     fn default() -> Self {
-        Self {
-            connections_max: 4096,
-            header_ms: 60_000,
-            buffer_bytes_max: 128 * 1024,
-            unread_ms: 60_000,
-            shutdown_ms: 10_000,
-        }
+        Self { connections_max: 4096, header_ms: 60_000, buffer_bytes_max: 128 * 1024, unread_ms: 60_000, shutdown_ms: 10_000 }
     }
 }
 

@@ -96,8 +96,7 @@ impl Logic {
         check(&auth).map_err(malformed)?;
 
         let context = AuthContext { peer: request.peer, cookie: request.cookie, now_ms: request.now_ms };
-        let identity =
-            self.authenticator.authenticate(&auth, &context).map_err(|error| (AuthOutcome::Refused, error.into()))?;
+        let identity = self.authenticator.authenticate(&auth, &context).map_err(|error| (AuthOutcome::Refused, error.into()))?;
 
         let key = if auth.key.is_empty() { make_key() } else { Ok(SessionKey::parse(&auth.key)) };
         let key = key.map_err(|error| (AuthOutcome::Failed, error))?;

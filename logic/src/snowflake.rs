@@ -31,6 +31,8 @@ pub struct Snowflake {
     worker: u64,
     /// ms and counter of the last id, as one number: the next id's is at least one more.
     last: AtomicU64,
+    /// The latest the clock ever said, ms since the epoch.
+    latest: AtomicU64,
 }
 
 /// A fresh id.
@@ -38,14 +40,15 @@ pub struct Snowflake {
 pub struct Issued {
     /// The id; never 0 when the clock is right.
     pub id: u64,
-    /// How far its time is ahead of the clock, ms: because too many were taken, or because the clock went back.
+    /// How far its time is ahead of the latest that the clock ever said, ms: because too many ids were taken. A clock that
+    /// goes back does not count, else setting it right would stop the node.
     pub lead_ms: u64,
 }
 
 impl Snowflake {
     /// A generator; of `worker` only the low 10 bits count.
     pub fn new(worker: u16) -> Self {
-        Self { worker: u64::from(worker % WORKERS_MAX), last: AtomicU64::new(0) }
+        Self { worker: u64::from(worker % WORKERS_MAX), last: AtomicU64::new(0), latest: AtomicU64::new(0) }
     }
 
     /// The next id at `now_ms` (unix). Never fails; [`Issued::lead_ms`] tells when to slow down.
@@ -53,7 +56,7 @@ impl Snowflake {
         let clock = now_ms.saturating_sub(ID_EPOCH_MS).min(MS_MAX);
         let earliest = clock << COUNTER_BITS;
         let mut last = self.last.load(Ordering::Relaxed);
-        // Only this one number is shared, so no order with other memory is needed.
+        // Nothing else is read because of this number, so no order with other memory is needed.
         let this = loop {
             let this = earliest.max(last + 1);
             match self.last.compare_exchange_weak(last, this, Ordering::Relaxed, Ordering::Relaxed) {
@@ -61,9 +64,19 @@ impl Snowflake {
                 Err(seen) => last = seen,
             }
         };
+        let latest = self.latest.fetch_max(clock, Ordering::Relaxed).max(clock);
         let (ms, counter) = (this >> COUNTER_BITS, this & COUNTER_MASK);
         let id = ((ms & MS_MAX) << (WORKER_BITS + COUNTER_BITS)) | (self.worker << COUNTER_BITS) | counter;
-        Issued { id, lead_ms: ms.saturating_sub(clock) }
+        Issued { id, lead_ms: ms.saturating_sub(latest) }
+    }
+}
+
+impl Snowflake {
+    /// From now on only ids after `id`: one that was made before a restart, by a clock that was set back since.
+    pub fn go_on_after(&self, id: u64) {
+        let ms = id >> (WORKER_BITS + COUNTER_BITS);
+        self.last.fetch_max((ms << COUNTER_BITS) | COUNTER_MASK, Ordering::Relaxed);
+        self.latest.fetch_max(ms, Ordering::Relaxed);
     }
 }
 
@@ -92,7 +105,7 @@ mod tests {
         let first = ids.next(ID_EPOCH_MS + 10_000);
         let back = ids.next(ID_EPOCH_MS);
         assert!(back.id > first.id);
-        assert_eq!(back.lead_ms, 10_000);
+        assert_eq!(back.lead_ms, 0);
         for _ in 0..4_094 {
             ids.next(ID_EPOCH_MS + 10_000);
         }
@@ -102,16 +115,37 @@ mod tests {
         assert!(ids.next(u64::MAX).id <= i64::MAX as u64);
     }
 
+    #[test]
+    fn the_lead_grows_with_what_is_taken_and_shrinks_with_time() {
+        let ids = Snowflake::new(1);
+        let mut issued = ids.next(ID_EPOCH_MS + 1);
+        for _ in 0..4096 * (LEAD_MS_MAX + 1) {
+            issued = ids.next(ID_EPOCH_MS + 1);
+        }
+        assert_eq!(issued.lead_ms, LEAD_MS_MAX + 1);
+        assert_eq!(ids.next(ID_EPOCH_MS + 1 + LEAD_MS_MAX).lead_ms, 1);
+    }
+
+    #[test]
+    fn ids_go_on_after_those_of_the_life_before() {
+        let (before, after) = (Snowflake::new(7), Snowflake::new(7));
+        let last = before.next(ID_EPOCH_MS + 9_000).id;
+        after.go_on_after(last);
+        let next = after.next(ID_EPOCH_MS + 1_000);
+        assert!(next.id > last && next.lead_ms <= 1);
+    }
+
     proptest! {
         #[test]
         fn ids_ascend_whatever_the_clock_does(worker in 0..WORKERS_MAX, clock in prop::collection::vec(0u64..40, 1..300)) {
             let ids = Snowflake::new(worker);
-            let mut last = 0;
+            let (mut last, mut latest) = (0, 0);
             for now in clock {
+                latest = now.max(latest);
                 let issued = ids.next(ID_EPOCH_MS + 1 + now);
                 prop_assert!(issued.id > last);
                 prop_assert_eq!((issued.id >> 12) & 1023, u64::from(worker));
-                prop_assert_eq!(made_ms(issued.id), ID_EPOCH_MS + 1 + now + issued.lead_ms);
+                prop_assert_eq!(made_ms(issued.id), ID_EPOCH_MS + 1 + latest + issued.lead_ms);
                 last = issued.id;
             }
         }

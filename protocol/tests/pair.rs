@@ -445,6 +445,18 @@ fn a_silent_server_is_noticed_after_two_heartbeats() {
         pair.pass(1);
         assert_eq!(pair.seen, [Seen::Broken]);
 
+        // Two heartbeats after the last frame, whatever that was.
+        let mut later = Pair::live(extended, seed);
+        later.pass(5_000);
+        later.push(&[(1000, "a push")]);
+        later.settle();
+        later.take_seen();
+        later.mute = true;
+        later.pass(2 * heartbeat_ms - 1);
+        assert_eq!(later.seen, []);
+        later.pass(1);
+        assert_eq!(later.seen, [Seen::Broken]);
+
         let mut waiting = Pair::new(extended, seed);
         waiting.client = client::Session::new(extended).with_deadline_ms(9_000);
         waiting.mute = true;

@@ -1,6 +1,7 @@
 //! What a session costs in memory, and that it is given back. Counts what is asked of the allocator, and each allocation's
 //! rounding to 16 bytes with its 8 bytes of header, as the system's allocator does it.
-#![allow(unsafe_code)] // a counting allocator can't be written without
+#![allow(unsafe_code)] // a counting allocator cannot be written without
+#![allow(clippy::unwrap_used)] // a test may panic
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,4 +1,5 @@
 //! What every registry promises, against a model that is obviously right, and with threads that race.
+#![allow(clippy::unwrap_used)] // a test may panic
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};

@@ -76,8 +76,8 @@ impl Pool {
         let sessions = (0..config.sessions).map(|_| fresh()).collect();
         let mut ports = PORTS.cycle();
         // Each run begins elsewhere: the ports of the last may still be waiting.
-        let offset = u64::from(std::process::id()).wrapping_mul(7_919) % PORTS.len() as u64;
-        (0..offset).for_each(|_| drop(ports.next()));
+        let begin = std::process::id() as usize * 7_919 % PORTS.len();
+        ports.by_ref().take(begin).for_each(|_| {});
         Self { config, registry, sessions, buffer: vec![0; READ_BYTES], out: Vec::new(), ports, books: Books::new() }
     }
 

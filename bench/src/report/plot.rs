@@ -9,6 +9,7 @@ use plotters::prelude::*;
 type Failure = Box<dyn std::error::Error>;
 
 const SIZE: (u32, u32) = (680, 300);
+const FONT: (&str, u32) = ("sans-serif", 14);
 const COLORS: [RGBColor; 4] = [RGBColor(45, 125, 220), RGBColor(225, 110, 40), RGBColor(50, 160, 90), RGBColor(170, 80, 190)];
 
 /// One line of a plot.
@@ -21,18 +22,22 @@ pub(super) struct Line {
 pub(super) fn over_time(unit: &str, lines: &[Line]) -> Option<String> {
     let all = || lines.iter().flat_map(|line| &line.points);
     let x_max = all().map(|point| point.0).fold(0.0, f64::max);
-    let y_max = all().map(|point| point.1).fold(0.0, f64::max) * 1.08;
+    // Room above the lines for their names.
+    let headroom = if lines.len() > 1 { 1.35 } else { 1.08 };
+    let y_max = all().map(|point| point.1).fold(0.0, f64::max) * headroom;
     if all().count() < 2 || y_max <= 0.0 {
         return None;
     }
     draw(|area| {
         let mut chart = ChartBuilder::on(area)
             .margin(12)
-            .x_label_area_size(34)
-            .y_label_area_size(64)
+            .x_label_area_size(40)
+            .y_label_area_size(78)
             .build_cartesian_2d(0.0..x_max, 0.0..y_max)?;
         chart
             .configure_mesh()
+            .label_style(FONT)
+            .axis_desc_style(FONT)
             .light_line_style(TRANSPARENT)
             .bold_line_style(BLACK.mix(0.15))
             .x_desc("seconds")
@@ -46,7 +51,7 @@ pub(super) fn over_time(unit: &str, lines: &[Line]) -> Option<String> {
                 .legend(move |(x, y)| Rectangle::new([(x, y - 3), (x + 14, y + 3)], color.filled()));
         }
         if lines.len() > 1 {
-            chart.configure_series_labels().border_style(BLACK.mix(0.3)).draw()?;
+            chart.configure_series_labels().position(SeriesLabelPosition::UpperLeft).label_font(FONT).draw()?;
         }
         Ok(())
     })
@@ -69,11 +74,13 @@ pub(super) fn percentiles(curves: &[Curve]) -> Option<String> {
     draw(|area| {
         let mut chart = ChartBuilder::on(area)
             .margin(12)
-            .x_label_area_size(34)
-            .y_label_area_size(64)
+            .x_label_area_size(40)
+            .y_label_area_size(78)
             .build_cartesian_2d(0.0..x_max, (low * 0.8..high * 1.3).log_scale())?;
         chart
             .configure_mesh()
+            .label_style(FONT)
+            .axis_desc_style(FONT)
             .light_line_style(TRANSPARENT)
             .bold_line_style(BLACK.mix(0.15))
             .x_labels(6)
@@ -88,7 +95,7 @@ pub(super) fn percentiles(curves: &[Curve]) -> Option<String> {
                 .label(curve.name)
                 .legend(move |(x, y)| Rectangle::new([(x, y - 3), (x + 14, y + 3)], color.filled()));
         }
-        chart.configure_series_labels().position(SeriesLabelPosition::UpperLeft).border_style(BLACK.mix(0.3)).draw()?;
+        chart.configure_series_labels().position(SeriesLabelPosition::LowerRight).label_font(FONT).draw()?;
         Ok(())
     })
 }

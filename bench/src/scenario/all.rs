@@ -76,6 +76,21 @@ const ROWS: &[Row] = &[
             at_most("last_p50_ms", "a lone message at the last", "ms", 30.0),
         ],
     },
+    // Cost as it grows: to be compared with room-alone and with one another.
+    Row {
+        name: "growth-1000",
+        line: "room --with-floor --pairs 5 --sessions 1000 --rate 4 --duration 5",
+        quick: "room --with-floor --pairs 1 --sessions 20 --rate 8 --duration 1 --warmup 0",
+        server: &[],
+        budgets: &[],
+    },
+    Row {
+        name: "growth-15000",
+        line: "room --with-floor --pairs 5 --sessions 15000 --rate 4 --duration 5",
+        quick: "room --with-floor --pairs 1 --sessions 100 --rate 8 --duration 1 --warmup 0",
+        server: &[],
+        budgets: &[],
+    },
     Row {
         name: "room-5000",
         line: "room --sessions 5000 --rate 40 --duration 15",

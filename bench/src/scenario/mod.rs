@@ -255,6 +255,14 @@ fn sample_shift(deliveries_per_s: f64) -> u32 {
     }
 }
 
+/// Says so when not every latency was recorded.
+fn sampling_note(report: &mut RunReport, deliveries_per_s: f64) {
+    let one_in = 1u64 << sample_shift(deliveries_per_s);
+    if one_in > 1 {
+        report.notes.push(format!("order was checked on every frame, the latency of one in {one_in} recorded"));
+    }
+}
+
 /// Socket writes that the server has counted, if it publishes them.
 fn server_writes(target: &Target) -> Option<f64> {
     let metrics = crate::http::get(&target.api, "/metrics").ok().filter(|r| r.status == 200)?;

@@ -1,11 +1,12 @@
 //! `push`: messages to single users by HTTP, alone or beside a busy room.
 
-use super::room::{Hall, Side, measure};
-use super::{Bench, Crowd, api_problems, cpu_figures, delivery_problems, run_name, server_cpu_ns, us_each};
+use super::room::{Hall, Measured, Seen, Side, measure};
+use super::{Bench, Crowd, api_problems, cpu_figures, delivery_problems, run_name, sampling_note, server_cpu_ns, us_each};
 use crate::cli::{By, Push};
-use crate::push::Address;
+use crate::push::{Address, PATIENCE_NS};
 use crate::report::RunReport;
-use crate::stats::{per, to_f64};
+use crate::stats::{Latency, per, to_f64};
+use crate::watch::Snapshot;
 use anyhow::Result;
 
 pub(super) fn run(bench: &Bench<'_>, options: &Push) -> Result<RunReport> {
@@ -56,37 +57,20 @@ pub(super) fn run(bench: &Bench<'_>, options: &Push) -> Result<RunReport> {
         rate: options.rate,
         size,
         connections: options.connections,
+        patience_ns: PATIENCE_NS,
     }];
     if let Some((hall, rate)) = &mut hall {
         sides.push(hall.side(*rate, size));
     }
-    let measured = measure(bench, &watch, &mut sides, common.warmup, common.duration)?;
-    drop(sides);
-
-    if let Some(seen) = measured.seen.first() {
-        api_problems(&mut report, &seen.pushed);
-        delivery_problems(&mut report, &seen.outcome, seen.expected);
-        let seconds = to_f64(seen.window.to_ns - seen.window.from_ns) / 1e9;
-        let rate = per(to_f64(seen.outcome.in_window), seconds);
-        report.figure("pushes_per_s", "pushes received", rate, "/s");
-        if let (Some(cpu_ns), None) = (server_cpu_ns(measured.from, measured.to), &hall) {
-            let each = us_each(cpu_ns, seen.outcome.in_window);
-            report.figure("cpu_us_per_push", "server CPU of a push", each, "µs");
-        }
-        cpu_figures(&mut report, measured.from, measured.to);
-        let keys = ("latency_p50_ms", "latency_p99_ms");
-        report.latency("push due to received", keys, &seen.outcome.latency);
-        report.latency("API, due to answered", ("api_p50_ms", "api_p99_ms"), &seen.pushed.from_due);
-        let keys = ("api_sent_p50_ms", "api_sent_p99_ms");
-        report.latency("API, sent to answered", keys, &seen.pushed.from_sent);
+    let mut rounds = Rounds::default();
+    for _ in 0..options.repeat {
+        let measured = measure(bench, &watch, &mut sides, common.warmup, common.duration)?;
+        rounds.add(&mut report, &measured);
     }
-    if let Some(seen) = measured.seen.get(1) {
-        api_problems(&mut report, &seen.pushed);
-        delivery_problems(&mut report, &seen.outcome, seen.expected);
-        let rate = super::room::delivered_per_s(seen);
-        report.figure("room_deliveries_per_s", "deliveries of the room", rate, "/s");
-        let keys = ("room_p50_ms", "room_p99_ms");
-        report.latency("room, due to received", keys, &seen.outcome.latency);
+    drop(sides);
+    rounds.show(&mut report, options.beside_room.is_none());
+    if let Some((members, rate)) = options.beside_room {
+        sampling_note(&mut report, rate * to_f64(members));
     }
     users.close()?;
     if let Some((hall, _)) = &mut hall {
@@ -94,4 +78,58 @@ pub(super) fn run(bench: &Bench<'_>, options: &Push) -> Result<RunReport> {
     }
     Bench::finish(&mut report, watch);
     Ok(report)
+}
+
+/// The figures of the rounds.
+#[derive(Default)]
+struct Rounds {
+    pushes_per_s: Vec<f64>,
+    us_per_push: Vec<f64>,
+    received: Latency,
+    from_due: Latency,
+    from_sent: Latency,
+    room_per_s: Vec<f64>,
+    room: Latency,
+    edges: Option<(Snapshot, Snapshot)>,
+}
+
+impl Rounds {
+    fn add(&mut self, report: &mut RunReport, measured: &Measured) {
+        for seen in &measured.seen {
+            api_problems(report, &seen.pushed);
+            delivery_problems(report, &seen.outcome, seen.expected);
+        }
+        if let Some(Seen { outcome, pushed, window, .. }) = measured.seen.first() {
+            let seconds = to_f64(window.to_ns - window.from_ns) / 1e9;
+            self.pushes_per_s.push(per(to_f64(outcome.in_window), seconds));
+            if let Some(cpu_ns) = server_cpu_ns(measured.from, measured.to) {
+                self.us_per_push.push(us_each(cpu_ns, outcome.in_window));
+            }
+            self.received.merge(&outcome.latency.sparse());
+            self.from_due.merge(&pushed.from_due.sparse());
+            self.from_sent.merge(&pushed.from_sent.sparse());
+        }
+        if let Some(seen) = measured.seen.get(1) {
+            self.room_per_s.push(super::room::delivered_per_s(seen));
+            self.room.merge(&seen.outcome.latency.sparse());
+        }
+        self.edges = Some((measured.from, measured.to));
+    }
+
+    /// `alone`: all of the server's CPU belongs to the pushes.
+    fn show(&self, report: &mut RunReport, alone: bool) {
+        report.figure_spread("pushes_per_s", "pushes received", &self.pushes_per_s, "/s");
+        if alone {
+            report.figure_spread("cpu_us_per_push", "server CPU of a push", &self.us_per_push, "µs");
+        }
+        let rate = &self.room_per_s;
+        report.figure_spread("room_deliveries_per_s", "deliveries of the room", rate, "/s");
+        if let Some((from, to)) = self.edges {
+            cpu_figures(report, from, to);
+        }
+        report.latency("push due to received", ("latency_p50_ms", "latency_p99_ms"), &self.received);
+        report.latency("API, due to answered", ("api_p50_ms", "api_p99_ms"), &self.from_due);
+        report.latency("API, sent to answered", ("api_sent_p50_ms", "api_sent_p99_ms"), &self.from_sent);
+        report.latency("room, due to received", ("room_p50_ms", "room_p99_ms"), &self.room);
+    }
 }

@@ -4,12 +4,12 @@
 use super::floor::Rig;
 use super::{
     Bench, Crowd, DRAIN_NS, QUIET_NS, Window, api_problems, cpu_figures, delivery_problems, new_marker, run_name, sample_shift,
-    server_cpu_ns, server_writes, us_each,
+    sampling_note, server_cpu_ns, server_writes, us_each,
 };
 use crate::cli::Room;
 use crate::engine::messages::{Expect, Phase};
 use crate::engine::{Fleet, Outcome};
-use crate::push::{Address, Load, Pushed};
+use crate::push::{Address, Load, PATIENCE_NS, Pushed};
 use crate::report::RunReport;
 use crate::stats::{Latency, per, to_f64};
 use crate::watch::{Snapshot, Watch};
@@ -30,6 +30,8 @@ pub(super) struct Side<'a> {
     pub(super) rate: f64,
     pub(super) size: usize,
     pub(super) connections: u64,
+    /// How late a push may leave; after that the load is given up.
+    pub(super) patience_ns: u64,
 }
 
 /// What one side saw.
@@ -79,6 +81,7 @@ pub(super) fn measure(bench: &Bench<'_>, watch: &Watch, sides: &mut [Side<'_>], 
             rate: side.rate,
             count: window.count,
             connections: side.connections,
+            patience_ns: side.patience_ns,
         };
         loads.push((load, window));
     }
@@ -141,6 +144,7 @@ impl Hall {
             size,
             // One, so that the order in which messages are accepted is known.
             connections: 1,
+            patience_ns: PATIENCE_NS,
         }
     }
 }
@@ -165,7 +169,7 @@ pub(super) fn run(bench: &Bench<'_>, options: &Room) -> Result<RunReport> {
         true => Some(Rig::new(bench, sessions, floor_threads)?),
         false => None,
     };
-    let rounds = if options.with_floor { options.pairs } else { 1 };
+    let rounds = if options.with_floor { options.pairs } else { options.repeat };
     let mut pairs = Pairs::default();
     for _ in 0..rounds {
         let side = hall.side(options.rate, options.size as usize);
@@ -178,6 +182,7 @@ pub(super) fn run(bench: &Bench<'_>, options: &Room) -> Result<RunReport> {
         pairs.add(&mut report, &measured);
     }
     pairs.show(&mut report, floor_threads);
+    sampling_note(&mut report, options.rate * to_f64(sessions));
     hall.fleet.close()?;
     Bench::finish(&mut report, watch);
     Ok(report)

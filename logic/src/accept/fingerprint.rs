@@ -74,7 +74,7 @@ mod tests {
         assert_eq!(of(&request), PINNED);
     }
 
-    const PINNED: u64 = 0;
+    const PINNED: u64 = 8_519_671_133_557_681_436;
 
     #[test]
     fn what_makes_the_message_makes_the_fingerprint() {

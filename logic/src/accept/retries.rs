@@ -81,9 +81,7 @@ impl Retries {
                 Claim::First
             }
             Some(entry) if entry.hash != hash => Claim::Conflict,
-            Some(Entry { state: State::Answered(answer), .. }) => {
-                Claim::Answered(PushAnswer { duplicate: true, ..*answer })
-            }
+            Some(Entry { state: State::Answered(answer), .. }) => Claim::Answered(PushAnswer { duplicate: true, ..*answer }),
             Some(Entry { state: State::InFlight(waiting), .. }) => {
                 let (tell, told) = oneshot::channel();
                 waiting.push(tell);

@@ -93,9 +93,7 @@ impl Api {
         let push = PushRequest { target, op, body, id: None, ttl_ms: 0, from: 0, account: String::new() };
         match self.settled(self.accept.submit(push, now_ms()), deadline).await {
             Ok(_) => envelope::ok(),
-            Err(PushError::TooLarge(message)) => {
-                envelope::error_with(StatusCode::PAYLOAD_TOO_LARGE, REQUEST_ERROR, &message)
-            }
+            Err(PushError::TooLarge(message)) => envelope::error_with(StatusCode::PAYLOAD_TOO_LARGE, REQUEST_ERROR, &message),
             // As in goim, where no keys are a mistake and other keys are not looked at.
             Err(PushError::BadRequest(_)) if by_key => envelope::error(REQUEST_ERROR, ""),
             Err(PushError::BadRequest(message)) => envelope::error(REQUEST_ERROR, &message),
@@ -160,9 +158,8 @@ pub(super) async fn online_total(State(api): State<Arc<Api>>, uri: Uri) -> Respo
 
 /// `GET /goim/nodes/weighted?platform=`: where a client is to connect.
 pub(super) async fn nodes_weighted(State(api): State<Arc<Api>>, uri: Uri) -> Response {
-    let work = api.goim_read(&uri, |query| {
-        Ok(data(&goim_nodes::weighted(&api.config, &api.nodes.nodes(), query.text("platform"))))
-    });
+    let work =
+        api.goim_read(&uri, |query| Ok(data(&goim_nodes::weighted(&api.config, &api.nodes.nodes(), query.text("platform")))));
     api.command(Route::GoimNodesWeighted, work).await
 }
 
@@ -174,9 +171,7 @@ pub(super) async fn nodes_instances(State(api): State<Arc<Api>>, uri: Uri) -> Re
 
 impl Api {
     async fn goim_read(&self, uri: &Uri, answer: impl FnOnce(&Query<'_>) -> Result<Response, String>) -> Response {
-        Query::parse(uri.query())
-            .and_then(|query| answer(&query))
-            .unwrap_or_else(|message| self.goim_bind_error(&message))
+        Query::parse(uri.query()).and_then(|query| answer(&query)).unwrap_or_else(|message| self.goim_bind_error(&message))
     }
 }
 

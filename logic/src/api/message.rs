@@ -7,8 +7,8 @@ use std::str::FromStr;
 use axum::body::Bytes;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use serde::de::{DeserializeOwned, Deserializer, Error, Visitor};
 use serde::Deserialize;
+use serde::de::{DeserializeOwned, Deserializer, Error, Visitor};
 
 use super::problem::Problem;
 use crate::accept::{PushRequest, Target};
@@ -111,13 +111,7 @@ impl To {
         if speed.is_some() && self.all.is_none() {
             return Err(Problem::bad("speed is for messages to all"));
         }
-        let named = [
-            self.mids.is_some(),
-            self.keys.is_some(),
-            self.group.is_some(),
-            self.room.is_some(),
-            self.all.is_some(),
-        ];
+        let named = [self.mids.is_some(), self.keys.is_some(), self.group.is_some(), self.room.is_some(), self.all.is_some()];
         if named.into_iter().filter(|named| *named).count() != 1 {
             return Err(Problem::bad("to must name exactly one of mids, keys, group, room, all"));
         }
@@ -278,7 +272,7 @@ mod tests {
             (r#"{"to":{"mids":[1]},"body":"x","ttl_ms":-1}"#, "400 ttl_ms: invalid value"),
             (r#"{"to":{"mids":[1]},"body":"x","speed":1}"#, "400 speed is for messages to all"),
             (r#"{"to":{"all":true},"body":"x","speed":4294967295}"#, "400 speed is out of range"),
-            (r#"{"to":{"mids":[1]},"body":"x","body":"y"}"#, "400 body: duplicate field"),
+            (r#"{"to":{"mids":[1]},"body":"x","body":"y"}"#, "400 duplicate field `body`"),
             ("{\"to\":{\"mids\":[1]},\"body\":\"a\nb\"}", "400 body: control character"),
         ] {
             let error = request(json).unwrap_err();

@@ -53,10 +53,7 @@ impl Api {
 }
 
 fn answer_json(answer: &PushAnswer) -> String {
-    format!(
-        r#"{{"id":"{}","accepted":true,"recipients":{},"duplicate":{}}}"#,
-        answer.id, answer.recipients, answer.duplicate
-    )
+    format!(r#"{{"id":"{}","accepted":true,"recipients":{},"duplicate":{}}}"#, answer.id, answer.recipients, answer.duplicate)
 }
 
 #[derive(Deserialize)]

@@ -126,7 +126,9 @@ mod tests {
             let text = format!("n={text}");
             assert_eq!(Query::parse(Some(&text)).unwrap().int32("n"), Ok(value), "{text}");
         }
-        for (text, shown) in [("abc", "abc"), ("1.5", "1.5"), ("1,2", "1,2"), ("0x1", "0x1"), ("-", "-"), ("1_0", "1_0"), ("%201", " 1")] {
+        for (text, shown) in
+            [("abc", "abc"), ("1.5", "1.5"), ("1,2", "1,2"), ("0x1", "0x1"), ("-", "-"), ("1_0", "1_0"), ("%201", " 1")]
+        {
             let error = format!("strconv.ParseInt: parsing \"{shown}\": invalid syntax");
             let text = format!("n={text}");
             assert_eq!(Query::parse(Some(&text)).unwrap().int64("n"), Err(error), "{text}");

@@ -178,9 +178,11 @@ pub(super) async fn rooms(State(api): State<Arc<Api>>, uri: Uri) -> Response {
         let query = Query::parse(uri.query()).map_err(Problem::bad)?;
         let limit = match query.text("limit") {
             "" => ROOMS_DEFAULT,
-            text => text.parse().ok().filter(|limit| (1..=ROOMS_MAX).contains(limit)).ok_or_else(|| {
-                Problem::bad(format!("limit must be a number from 1 to {ROOMS_MAX}"))
-            })?,
+            text => text
+                .parse()
+                .ok()
+                .filter(|limit| (1..=ROOMS_MAX).contains(limit))
+                .ok_or_else(|| Problem::bad(format!("limit must be a number from 1 to {ROOMS_MAX}")))?,
         };
         let kind = Some(query.text("type")).filter(|kind| !kind.is_empty());
         let rooms = api.nodes.rooms(kind, limit);

@@ -6,9 +6,7 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::http::{Method, Request, Response};
 use http_body_util::BodyExt;
-use perseid_log::{
-    AppendDone, AppendError, Consumer, Counters, EventLog, HistogramSnapshot, LogError, LogStatus, Start, Topic,
-};
+use perseid_log::{AppendDone, AppendError, Consumer, Counters, EventLog, HistogramSnapshot, LogError, LogStatus, Start, Topic};
 use perseid_logic::metrics::MetricsSnapshot;
 use perseid_logic::{Accept, Api, Config, Metrics, NodeInfo, Nodes, Totals, router};
 use perseid_protocol::SessionKey;
@@ -20,7 +18,7 @@ use tower::ServiceExt;
 
 /// What the fake log does with an append.
 #[derive(Clone, Debug, Default)]
-pub enum Mode {
+pub(crate) enum Mode {
     /// Has it at once.
     #[default]
     Take,
@@ -33,34 +31,34 @@ pub enum Mode {
 }
 
 #[derive(Default)]
-pub struct FakeLog {
-    pub mode: Mutex<Mode>,
-    pub records: Mutex<Vec<(Vec<u8>, PushMsg)>>,
+pub(crate) struct FakeLog {
+    pub(crate) mode: Mutex<Mode>,
+    pub(crate) records: Mutex<Vec<(Vec<u8>, PushMsg)>>,
     held: Mutex<Vec<AppendDone>>,
-    pub poisoned: Mutex<Option<String>>,
-    pub refusing: Mutex<Option<String>>,
+    pub(crate) poisoned: Mutex<Option<String>>,
+    pub(crate) refusing: Mutex<Option<String>>,
 }
 
 impl FakeLog {
-    pub fn set(&self, mode: Mode) {
+    pub(crate) fn set(&self, mode: Mode) {
         *self.mode.lock().unwrap() = mode;
     }
 
     /// Answers what was held.
-    pub fn release(&self, result: &Result<u64, AppendError>) {
+    pub(crate) fn release(&self, result: &Result<u64, AppendError>) {
         let held = std::mem::take(&mut *self.held.lock().unwrap());
         held.into_iter().for_each(|done| done(result.clone()));
     }
 
-    pub fn pushes(&self) -> Vec<PushMsg> {
+    pub(crate) fn pushes(&self) -> Vec<PushMsg> {
         self.records.lock().unwrap().iter().map(|(_, push)| push.clone()).collect()
     }
 
-    pub fn last(&self) -> PushMsg {
+    pub(crate) fn last(&self) -> PushMsg {
         self.pushes().pop().expect("nothing was appended")
     }
 
-    pub fn last_key(&self) -> String {
+    pub(crate) fn last_key(&self) -> String {
         String::from_utf8(self.records.lock().unwrap().last().unwrap().0.clone()).unwrap()
     }
 }
@@ -105,12 +103,12 @@ impl EventLog for FakeLog {
 }
 
 #[derive(Default)]
-pub struct FakeNodes {
+pub(crate) struct FakeNodes {
     /// The fullest first.
-    pub rooms: Vec<(String, u64)>,
-    pub nodes: Vec<NodeInfo>,
-    pub totals: Totals,
-    pub unready: Mutex<Option<String>>,
+    pub(crate) rooms: Vec<(String, u64)>,
+    pub(crate) nodes: Vec<NodeInfo>,
+    pub(crate) totals: Totals,
+    pub(crate) unready: Mutex<Option<String>>,
 }
 
 impl Nodes for FakeNodes {
@@ -136,45 +134,38 @@ impl Nodes for FakeNodes {
     }
 }
 
-pub fn room(id: &str, online: u64) -> (String, u64) {
+pub(crate) fn room(id: &str, online: u64) -> (String, u64) {
     (id.to_owned(), online)
 }
 
 /// Logic with all its fakes.
-pub struct World {
-    pub log: Arc<FakeLog>,
-    pub nodes: Arc<FakeNodes>,
-    pub registry: Arc<MemoryRegistry>,
-    pub metrics: Arc<Metrics>,
-    pub accept: Arc<Accept>,
-    pub api: Arc<Api>,
+pub(crate) struct World {
+    pub(crate) log: Arc<FakeLog>,
+    pub(crate) nodes: Arc<FakeNodes>,
+    pub(crate) registry: Arc<MemoryRegistry>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) accept: Arc<Accept>,
+    pub(crate) api: Arc<Api>,
 }
 
 impl World {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with(FakeNodes::default(), Config::default())
     }
 
-    pub fn with(nodes: FakeNodes, config: Config) -> Self {
+    pub(crate) fn with(nodes: FakeNodes, config: Config) -> Self {
         let (log, nodes, registry) = (Arc::new(FakeLog::default()), Arc::new(nodes), Arc::new(MemoryRegistry::new()));
         let metrics = Arc::new(Metrics::default());
         let accept = Arc::new(Accept::new(log.clone(), registry.clone(), nodes.clone(), metrics.clone(), &config));
-        let api = Arc::new(Api::new(
-            accept.clone(),
-            registry.clone(),
-            log.clone(),
-            nodes.clone(),
-            metrics.clone(),
-            config,
-        ));
+        let api = Arc::new(Api::new(accept.clone(), registry.clone(), log.clone(), nodes.clone(), metrics.clone(), config));
         Self { log, nodes, registry, metrics, accept, api }
     }
 
-    pub fn router(&self) -> Router {
+    pub(crate) fn router(&self) -> Router {
         router(self.api.clone(), Router::new())
     }
 
-    pub fn connect(&self, mid: i64, key: &str, platform: &str, slot: u32) {
+    pub(crate) fn connect(&self, mid: i64, key: &str, platform: &str, slot: u32) {
         let session = NewSession {
             key: SessionKey::parse(key),
             mid,
@@ -188,33 +179,33 @@ impl World {
         self.registry.open(session, Takeover::Anybody).unwrap();
     }
 
-    pub async fn ask(&self, method: Method, uri: &str, body: impl Into<Body>) -> Answer {
+    pub(crate) async fn ask(&self, method: Method, uri: &str, body: impl Into<Body>) -> Answer {
         self.send(Request::builder().method(method).uri(uri).body(body.into()).unwrap()).await
     }
 
-    pub async fn send(&self, request: Request<Body>) -> Answer {
+    pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
         Answer::read(self.router().oneshot(request).await.unwrap()).await
     }
 
-    pub async fn get(&self, uri: &str) -> Answer {
+    pub(crate) async fn get(&self, uri: &str) -> Answer {
         self.ask(Method::GET, uri, Body::empty()).await
     }
 
-    pub async fn post(&self, uri: &str, body: impl Into<Body>) -> Answer {
+    pub(crate) async fn post(&self, uri: &str, body: impl Into<Body>) -> Answer {
         self.ask(Method::POST, uri, body).await
     }
 
-    pub fn counters(&self) -> MetricsSnapshot {
+    pub(crate) fn counters(&self) -> MetricsSnapshot {
         self.metrics.snapshot()
     }
 }
 
 #[derive(Debug, PartialEq, Eq)]
-pub struct Answer {
-    pub status: u16,
-    pub content_type: String,
-    pub headers: axum::http::HeaderMap,
-    pub body: String,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) content_type: String,
+    pub(crate) headers: axum::http::HeaderMap,
+    pub(crate) body: String,
 }
 
 impl Answer {
@@ -230,7 +221,7 @@ impl Answer {
         }
     }
 
-    pub fn json(&self) -> serde_json::Value {
+    pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
     }
 }

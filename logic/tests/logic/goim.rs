@@ -153,10 +153,8 @@ async fn paths_and_methods() {
 #[tokio::test]
 async fn online() {
     let rooms = vec![room("live://a/b", 300), room("live2://9", 200), room("live://1", 100), room("live://群", 1)];
-    let world = World::with(
-        FakeNodes { rooms, totals: Totals { sessions: 601, ips: 7 }, ..FakeNodes::default() },
-        Config::default(),
-    );
+    let world =
+        World::with(FakeNodes { rooms, totals: Totals { sessions: 601, ips: 7 }, ..FakeNodes::default() }, Config::default());
     let top = r#"{"code":0,"message":"","data":[{"room_id":"a/b","count":300},{"room_id":"1","count":100}]}"#;
     check(&world.get("/goim/online/top?type=live&limit=2").await, 200, JSON, top);
     check(&world.get("/goim/online/top?type=liv&limit=2").await, 200, JSON, r#"{"code":0,"message":"","data":[]}"#);
@@ -184,10 +182,7 @@ fn node(id: &str, host: &str, sessions: u64) -> NodeInfo {
 
 #[tokio::test]
 async fn weighted_as_observed_on_goim() {
-    let world = World::with(
-        FakeNodes { nodes: vec![node("vm", "127.0.0.1", 1)], ..FakeNodes::default() },
-        Config::default(),
-    );
+    let world = World::with(FakeNodes { nodes: vec![node("vm", "127.0.0.1", 1)], ..FakeNodes::default() }, Config::default());
     let told = |nodes: &str| {
         format!(
             r#"{{"code":0,"message":"","data":{{"domain":"conn.goim.io","tcp_port":3101,"ws_port":3102,"wss_port":3103,"heartbeat":240,"nodes":["{nodes}"],"backoff":{{"max_delay":300,"base_delay":3,"factor":1.8,"jitter":0.3}},"heartbeat_max":2}}}}"#

@@ -37,10 +37,7 @@ async fn ready_only_with_all_parts() {
 async fn extra_routes_come_before_the_404() {
     let world = World::new();
     let extra = Router::new().route("/metrics", get(|| async { "all zero" }));
-    let answer = router(world.api.clone(), extra)
-        .oneshot(Request::get("/metrics").body(Body::empty()).unwrap())
-        .await
-        .unwrap();
+    let answer = router(world.api.clone(), extra).oneshot(Request::get("/metrics").body(Body::empty()).unwrap()).await.unwrap();
     assert_eq!(answer.status(), 200);
     assert_eq!(world.get("/metrics").await.status, 404);
 }

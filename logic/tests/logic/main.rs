@@ -1,4 +1,5 @@
 //! Logic over a fake log and fake comets: accepting pushes, the HTTP APIs, the listener.
+#![allow(clippy::unwrap_used)] // a test may panic
 
 mod accept;
 mod fakes;

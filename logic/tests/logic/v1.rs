@@ -101,10 +101,7 @@ struct Silence;
 impl futures_core::Stream for Silence {
     type Item = Result<axum::body::Bytes, std::convert::Infallible>;
 
-    fn poll_next(
-        self: std::pin::Pin<&mut Self>,
-        _context: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Option<Self::Item>> {
+    fn poll_next(self: std::pin::Pin<&mut Self>, _context: &mut std::task::Context<'_>) -> std::task::Poll<Option<Self::Item>> {
         std::task::Poll::Pending
     }
 }

@@ -1,0 +1,189 @@
+//! A comet on free ports with a fake logic, and small blocking clients for both transports.
+#![allow(dead_code, unused_imports, clippy::unwrap_used)] // each test uses its part
+
+pub(crate) mod client;
+pub(crate) mod logic;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use perseid_comet::metrics::{Cell, WorkerMetrics};
+use perseid_comet::{Comet, Config};
+use perseid_protocol::CloseReason;
+use perseid_protocol::push::{Delivery, Drop, Push, SessionAddr, Target, room_push};
+
+pub(crate) use client::{Client, Event, Got};
+pub(crate) use logic::{Auth, FakeLogic};
+
+/// Far more than anything takes; only a hang gets here.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
+
+/// What a session speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Wire {
+    pub(crate) websocket: bool,
+    pub(crate) extended: bool,
+}
+
+pub(crate) const TCP: Wire = Wire { websocket: false, extended: false };
+pub(crate) const WS: Wire = Wire { websocket: true, extended: false };
+pub(crate) const TCP_EXTENDED: Wire = Wire { websocket: false, extended: true };
+pub(crate) const WS_EXTENDED: Wire = Wire { websocket: true, extended: true };
+pub(crate) const WIRES: [Wire; 4] = [TCP, WS, TCP_EXTENDED, WS_EXTENDED];
+pub(crate) const CLASSIC: [Wire; 2] = [TCP, WS];
+pub(crate) const EXTENDED: [Wire; 2] = [TCP_EXTENDED, WS_EXTENDED];
+
+/// A comet and the logic behind it.
+pub(crate) struct TestComet {
+    pub(crate) comet: Comet,
+    pub(crate) logic: Arc<FakeLogic>,
+}
+
+/// One worker, loopback, free ports.
+pub(crate) fn config() -> Config {
+    let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    Config { node_id: "test".into(), node: 3, incarnation: 7, tcp: vec![any], ws: vec![any], ..Config::default() }
+}
+
+impl TestComet {
+    pub(crate) fn start(config: Config) -> Self {
+        let logic = Arc::new(FakeLogic::default());
+        Self { comet: Comet::start(config, logic.clone()).unwrap(), logic }
+    }
+
+    pub(crate) fn tcp(&self) -> SocketAddr {
+        self.comet.tcp()[0]
+    }
+
+    pub(crate) fn ws(&self) -> SocketAddr {
+        self.comet.ws()[0]
+    }
+
+    /// Connected (and upgraded), AUTH not sent.
+    pub(crate) fn connect(&self, wire: Wire) -> Client {
+        Client::connect(if wire.websocket { self.ws() } else { self.tcp() }, wire, None)
+    }
+
+    /// A session in service.
+    pub(crate) fn login(&self, wire: Wire, auth: &Auth) -> Client {
+        let mut client = self.connect(wire);
+        client.login(auth);
+        client
+    }
+
+    /// The same with a receive buffer of few bytes.
+    pub(crate) fn login_narrow(&self, wire: Wire, auth: &Auth) -> Client {
+        let mut client = Client::connect(if wire.websocket { self.ws() } else { self.tcp() }, wire, Some(4096));
+        client.login(auth);
+        client
+    }
+
+    pub(crate) fn addr(&self, key: &str) -> SessionAddr {
+        self.logic.addr(key).unwrap_or_else(|| panic!("{key} is not registered"))
+    }
+
+    pub(crate) fn push_key(&self, key: &str, push: Push) {
+        self.deliver(vec![to_session(self.addr(key), push)]);
+    }
+
+    pub(crate) fn push_room(&self, room: &str, push: Push) {
+        self.deliver(vec![to_room(room, push)]);
+    }
+
+    pub(crate) fn push_all(&self, speed: u32, push: Push) {
+        self.deliver(vec![to_all(speed, push)]);
+    }
+
+    pub(crate) fn deliver(&self, batch: Vec<Delivery>) {
+        self.comet.deliver(batch);
+    }
+
+    pub(crate) fn sum(&self, counter: impl Fn(&WorkerMetrics) -> &Cell) -> u64 {
+        self.comet.workers().iter().map(|metrics| counter(metrics).get()).sum()
+    }
+
+    pub(crate) fn ended(&self, reason: CloseReason) -> u64 {
+        let index = CloseReason::ALL.iter().position(|candidate| *candidate == reason).unwrap();
+        self.sum(|metrics| &metrics.ended[index])
+    }
+
+    pub(crate) fn dropped(&self, reason: Drop) -> u64 {
+        self.comet.dropped(reason) + self.sum(|metrics| &metrics.dropped[reason as usize])
+    }
+
+    /// Pushes delivered by any way, and dropped for any reason.
+    pub(crate) fn accounted(&self) -> u64 {
+        let delivered: u64 = (0..3).map(|way| self.sum(|metrics| &metrics.delivered[way])).sum();
+        delivered + Drop::ALL.into_iter().map(|reason| self.dropped(reason)).sum::<u64>()
+    }
+
+    /// Nobody is there, nothing is kept, and logic was told of each end once.
+    pub(crate) fn assert_empty(&self) {
+        let comet = &self.comet;
+        eventually("all connections gone", || comet.connections() == 0);
+        eventually("no bytes kept", || comet.queued_bytes() == 0);
+        assert_eq!((comet.sessions(), comet.room_count()), (0, 0));
+        assert_eq!(self.sum(|metrics| &metrics.blocked), 0, "blocked sessions");
+        assert_eq!(self.sum(|metrics| &metrics.rooms), 0, "rooms");
+        self.logic.assert_all_disconnected_once();
+        assert!(comet.is_healthy());
+    }
+}
+
+pub(crate) fn push(op: i32, body: impl Into<Bytes>) -> Push {
+    Push { op, body: body.into(), ..Push::default() }
+}
+
+pub(crate) fn to_session(addr: SessionAddr, push: Push) -> Delivery {
+    Delivery { target: Target::Session(addr), push: Arc::new(push) }
+}
+
+pub(crate) fn to_room(room: &str, push: Push) -> Delivery {
+    Delivery { target: Target::Room(room.into()), push: Arc::new(room_push(room, push)) }
+}
+
+pub(crate) fn to_all(speed: u32, push: Push) -> Delivery {
+    Delivery { target: Target::All { speed }, push: Arc::new(push) }
+}
+
+/// Waits until it holds; only a hang makes it fail.
+#[track_caller]
+pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !holds() {
+        assert!(started.elapsed() < PATIENCE, "waited in vain: {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// A small generator of repeatable randomness (splitmix64).
+pub(crate) struct Random(pub(crate) u64);
+
+impl Random {
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    pub(crate) fn below(&mut self, end: usize) -> usize {
+        (self.next() % end as u64) as usize
+    }
+
+    pub(crate) fn one_in(&mut self, count: usize) -> bool {
+        self.below(count) == 0
+    }
+}
+
+/// Seeds of a randomized test: three that differ from run to run, or the one in `COMET_SEED`.
+pub(crate) fn seeds(count: u64) -> Vec<u64> {
+    if let Ok(seed) = std::env::var("COMET_SEED") {
+        return vec![seed.parse().unwrap()];
+    }
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    (0..count).map(|nth| (now.as_nanos() as u64).wrapping_add(nth * 7919)).collect()
+}
