@@ -19,6 +19,7 @@ pub(crate) struct Broadcast {
     /// Sessions per second; 0 = at once.
     speed: u32,
     started_ms: u64,
+    /// Sessions visited.
     visited: u64,
     /// The next slot to look at.
     slot: u32,
@@ -61,34 +62,35 @@ impl Broadcasts {
         self.under_way.iter().filter(move |broadcast| broadcast.number > seen)
     }
 
-    /// A stretch of slots to visit now, at most `count` of them; then call [`Broadcasts::finish_slots`].
-    pub(crate) fn peek_slots(&self, slots: u32, count: u32, now_ms: u64) -> Option<std::ops::Range<u32>> {
-        let walk = &self.under_way[self.due(now_ms)?];
-        let allowed = u32::try_from(walk.allowance(now_ms)).unwrap_or(u32::MAX).min(count);
-        let from = walk.slot.min(slots);
-        Some(from..from.saturating_add(allowed).min(slots))
+    /// The slot to go on at, and how many sessions may be visited now; then call [`Broadcasts::finish_stretch`].
+    /// `in_haste`: whatever their pace.
+    pub(crate) fn next_stretch(&self, now_ms: u64, in_haste: bool) -> Option<(u32, u32)> {
+        let walk = &self.under_way[self.due(now_ms, in_haste)?];
+        let allowed = if in_haste { u64::MAX } else { walk.allowance(now_ms) };
+        Some((walk.slot, u32::try_from(allowed).unwrap_or(u32::MAX)))
     }
 
-    /// Takes note that the stretch last given was visited.
-    pub(crate) fn finish_slots(&mut self, slots: u32, count: u32, now_ms: u64) {
-        let Some(index) = self.due(now_ms) else { return };
-        let Some(stretch) = self.peek_slots(slots, count, now_ms) else { return };
+    /// Takes note that all slots up to `slot` were looked at, and `sessions` found there; gives the bytes that need not be
+    /// kept any more. `slots` is how many there are, the rest as in the call before.
+    pub(crate) fn finish_stretch(&mut self, slot: u32, sessions: u32, slots: u32, now_ms: u64, in_haste: bool) -> usize {
+        let Some(index) = self.due(now_ms, in_haste) else { return 0 };
         let walk = &mut self.under_way[index];
-        walk.slot = stretch.end;
-        walk.visited += u64::from(stretch.end - stretch.start);
-        if walk.slot >= slots {
-            // Whoever was visited has seen this one and all before it.
-            self.under_way.drain(..=index);
+        walk.slot = slot;
+        walk.visited += u64::from(sessions);
+        if walk.slot < slots {
+            return 0;
         }
+        // Whoever was visited has seen this one and all before it.
+        self.under_way.drain(..=index).map(|walk| walk.push.body.len()).sum()
     }
 
-    fn due(&self, now_ms: u64) -> Option<usize> {
-        self.under_way.iter().position(|walk| walk.allowance(now_ms) > 0)
+    fn due(&self, now_ms: u64, in_haste: bool) -> Option<usize> {
+        self.under_way.iter().position(|walk| in_haste || walk.allowance(now_ms) > 0)
     }
 
     /// How long the worker may sleep, ms; `None` if nothing is under way.
     pub(crate) fn poll_timeout(&self, now_ms: u64) -> Option<u64> {
-        (!self.under_way.is_empty()).then(|| if self.due(now_ms).is_some() { 0 } else { PACE_MS })
+        (!self.under_way.is_empty()).then(|| if self.due(now_ms, false).is_some() { 0 } else { PACE_MS })
     }
 }
 
@@ -110,35 +112,43 @@ mod tests {
         broadcasts.push(Arc::new(Push::default()), speed, 0, 0);
     }
 
-    fn visit(broadcasts: &mut Broadcasts, slots: u32, now_ms: u64) -> Option<std::ops::Range<u32>> {
-        let stretch = broadcasts.peek_slots(slots, 3, now_ms);
-        broadcasts.finish_slots(slots, 3, now_ms);
-        stretch
+    /// Visits at most three sessions; there is one in every other slot.
+    fn visit(broadcasts: &mut Broadcasts, slots: u32, now_ms: u64, in_haste: bool) -> Option<std::ops::Range<u32>> {
+        let (from, allowed) = broadcasts.next_stretch(now_ms, in_haste)?;
+        let sessions = allowed.min(3);
+        let to = (from + sessions * 2).min(slots);
+        broadcasts.finish_stretch(to, (to.saturating_sub(from)) / 2, slots, now_ms, in_haste);
+        Some(from..to)
     }
 
     #[test]
     fn in_slices_until_all_are_visited() {
         let mut broadcasts = Broadcasts::default();
         start(&mut broadcasts, 0);
-        assert_eq!(visit(&mut broadcasts, 5, 0), Some(0..3));
+        assert_eq!(visit(&mut broadcasts, 10, 0, false), Some(0..6));
         assert_eq!(broadcasts.poll_timeout(0), Some(0));
-        assert_eq!(visit(&mut broadcasts, 5, 0), Some(3..5));
+        assert_eq!(visit(&mut broadcasts, 10, 0, false), Some(6..10));
         assert!(broadcasts.is_empty());
-        assert_eq!(visit(&mut broadcasts, 5, 0), None);
+        assert_eq!(visit(&mut broadcasts, 10, 0, false), None);
+        start(&mut broadcasts, 0);
+        assert_eq!(visit(&mut broadcasts, 0, 0, false), Some(0..0));
+        assert!(broadcasts.is_empty(), "nobody is there any more");
     }
 
     #[test]
-    fn speed_is_kept() {
+    fn speed_is_kept_and_counts_sessions_not_slots() {
         let mut broadcasts = Broadcasts::default();
         start(&mut broadcasts, 100);
         let mut visited = 0;
         for now_ms in (0..1000).step_by(10) {
-            while let Some(slots) = visit(&mut broadcasts, 1000, now_ms) {
-                visited += slots.len();
+            while let Some(slots) = visit(&mut broadcasts, 1000, now_ms, false) {
+                visited += slots.len() / 2;
             }
         }
         assert!((99..=101).contains(&visited), "{visited}");
         assert_eq!(broadcasts.poll_timeout(1000 - 10), Some(10));
+        while visit(&mut broadcasts, 1000, 0, true).is_some() {}
+        assert!(broadcasts.is_empty(), "in haste there is no pace");
     }
 
     #[test]
@@ -148,7 +158,7 @@ mod tests {
         start(&mut broadcasts, 0);
         assert_eq!(broadcasts.after(0).count(), 2);
         assert_eq!(broadcasts.after(1).count(), 1);
-        while visit(&mut broadcasts, 100, 0).is_some() {}
+        while visit(&mut broadcasts, 100, 0, false).is_some() {}
         assert!(broadcasts.is_empty());
     }
 }

@@ -108,11 +108,13 @@ impl Comet {
         // Set once, here; nobody else has the node yet.
         let _ = node.mailboxes.set(workers.iter().map(Worker::mailbox).collect());
         let _ = node.workers.set(workers.iter().map(Worker::metrics).collect());
-        let mut threads = Vec::new();
+        // From here on an error drops the comet, which stops the workers that run already.
+        let comet = Self { node, config, tcp, ws, threads: Mutex::default() };
         for (index, worker) in workers.into_iter().enumerate() {
-            threads.push(std::thread::Builder::new().name(format!("comet-{index}")).spawn(move || worker.run())?);
+            let thread = std::thread::Builder::new().name(format!("comet-{index}")).spawn(move || worker.run())?;
+            comet.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
         }
-        Ok(Self { node, config, tcp, ws, threads: Mutex::new(threads) })
+        Ok(comet)
     }
 
     /// TCP addresses as bound.

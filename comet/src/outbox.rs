@@ -110,16 +110,25 @@ impl Outbox {
     /// Drops the oldest pushes until `bytes` are free; gives (frames, bytes) dropped.
     pub(crate) fn drop_oldest(&mut self, bytes: usize) -> (usize, usize) {
         let mut freed = 0;
-        self.remove(|frame| {
+        let removed = self.remove(|frame| {
             let goes = freed < bytes && frame.way != Way::Reply;
             freed += if goes { frame.len } else { 0 };
             goes
-        })
+        });
+        self.dropped += removed.0 as u64;
+        removed
+    }
+
+    /// Drops what comes from the session's room; gives (frames, bytes) dropped.
+    pub(crate) fn drop_room(&mut self) -> (usize, usize) {
+        self.remove(|frame| frame.way == Way::Room)
     }
 
     /// Drops what is too late; gives (frames, bytes) dropped.
     pub(crate) fn drop_expired(&mut self, unix_ms: u64) -> (usize, usize) {
-        self.remove(|frame| frame.expires_at_ms != 0 && unix_ms >= frame.expires_at_ms)
+        let removed = self.remove(|frame| frame.expires_at_ms != 0 && unix_ms >= frame.expires_at_ms);
+        self.dropped += removed.0 as u64;
+        removed
     }
 
     pub(crate) fn has_mortal_frames(&self) -> bool {
@@ -145,7 +154,6 @@ impl Outbox {
         self.bytes = kept_bytes;
         self.written = 0;
         self.frames = kept_frames;
-        self.dropped += removed.0 as u64;
         removed
     }
 

@@ -11,6 +11,11 @@ use crate::encoding::Encoding;
 use crate::net::websocket::Decoder;
 use crate::outbox::Outbox;
 
+/// Replies that may wait for one session before its next frames do, bytes.
+pub(crate) const REPLIES_BYTES_MAX: usize = 256 * 1024;
+/// Frames that may wait behind a request before the socket does, bytes. Heartbeats among them are answered at once.
+pub(crate) const KEPT_BYTES_MAX: usize = 128 * 1024;
+
 /// What speaks on the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wire {
@@ -33,9 +38,11 @@ pub(crate) struct Membership {
 pub(crate) struct Input {
     /// Bytes as they were read: of frames, of an HTTP head, of WebSocket messages.
     pub(crate) held: Vec<u8>,
-    /// Whole frames of a WebSocket message in the middle of which reading was paused. They come before what is held.
+    /// Whole frames that wait for their turn. They come before what is held.
     pub(crate) frames: Vec<u8>,
-    /// The request whose answer comes later; nothing is read meanwhile.
+    /// Bytes at the start of `frames` that had their turn.
+    pub(crate) frames_taken: usize,
+    /// The request whose answer comes later; other requests wait meanwhile.
     pub(crate) waiting: Option<ReplyTo>,
 }
 
@@ -44,8 +51,23 @@ impl Input {
         self.held.is_empty() && self.frames.is_empty() && self.waiting.is_none()
     }
 
+    /// Bytes that count against the node's bound.
     pub(crate) fn len(&self) -> usize {
-        self.held.len() + self.frames.len()
+        self.held.len() + self.frames_len()
+    }
+
+    /// Bytes of frames that wait for their turn.
+    pub(crate) fn frames_len(&self) -> usize {
+        self.frames.len() - self.frames_taken
+    }
+
+    /// Puts whole frames behind those that wait.
+    pub(crate) fn keep_frames(&mut self, frames: &[u8]) {
+        if self.frames_taken > self.frames.len() / 2 {
+            self.frames.drain(..self.frames_taken);
+            self.frames_taken = 0;
+        }
+        self.frames.extend_from_slice(frames);
     }
 }
 
@@ -95,9 +117,20 @@ impl Slot {
         self.rules.phase() == Phase::Ended
     }
 
-    /// Whether frames may be read now: not while a request waits for its answer, nor while replies pile up.
-    pub(crate) fn is_paused(&self, queued_bytes_max: usize) -> bool {
+    /// Whether nothing may be read now: while AUTH is looked at, while much waits for an answer, while replies pile up.
+    pub(crate) fn is_paused(&self) -> bool {
+        let is_live = self.is_live();
+        self.input.as_ref().is_some_and(|input| input.waiting.is_some() && (!is_live || input.frames_len() > KEPT_BYTES_MAX))
+            || self.is_behind()
+    }
+
+    /// Whether replies pile up.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.outbox.as_ref().is_some_and(|outbox| outbox.len() > REPLIES_BYTES_MAX)
+    }
+
+    /// Whether a request waits for an answer that comes later.
+    pub(crate) fn is_waiting(&self) -> bool {
         self.input.as_ref().is_some_and(|input| input.waiting.is_some())
-            || self.outbox.as_ref().is_some_and(|outbox| outbox.len() > queued_bytes_max)
     }
 }

@@ -57,8 +57,6 @@ const READS_PER_TURN: usize = 4;
 const ACCEPTS_PER_TURN: usize = 64;
 /// Pause of a listener after an error, ms.
 const ACCEPT_PAUSE_MS: u64 = 100;
-/// Replies that may wait for one session before its next frames do, bytes.
-const REPLIES_BYTES_MAX: usize = 256 * 1024;
 
 /// One listening socket of a worker.
 #[derive(Debug)]
@@ -187,8 +185,8 @@ impl Worker {
             self.look_at_clock();
             self.take_commands(&mut commands);
             let busy = self.run_room_slice() | self.run_broadcast_slice();
-            self.end_broken();
             self.run_timers();
+            self.end_broken();
             if busy {
                 // The HTTP thread, the log and the clients want these cores, too; without this a push to one user
                 // waits for the scheduler.
@@ -253,7 +251,11 @@ impl Worker {
         }
         let generation = (token.0 >> 32) as u32;
         if generation == 0 {
-            self.accept(token.0 - FIRST_LISTENER);
+            let index = token.0 - FIRST_LISTENER;
+            // One that waits out an error, or its turn, is not to be asked twice.
+            if self.accept_more.iter().all(|(waiting, _)| *waiting != index) {
+                self.accept(index);
+            }
             return;
         }
         let key = Key { slot: token.0 as u32, generation };

@@ -190,10 +190,8 @@ fn whatever_else_is_upstream_and_comes_back_empty() {
     for wire in CLASSIC {
         let mut client = test.login(wire, &auth("k"));
         let before = test.logic.upstream().len();
-        let ops: Vec<i32> = [-1, i32::MIN, i32::MAX, 0, 1, 3, 4, 5, 6, 7, 8, 9, 13, 15, 17, 100, 1000]
-            .into_iter()
-            .chain(18..=33)
-            .collect();
+        let ops: Vec<i32> =
+            [-1, i32::MIN, i32::MAX, 0, 1, 3, 4, 5, 6, 7, 8, 9, 13, 15, 17, 100, 1000].into_iter().chain(18..=33).collect();
         for &op in &ops {
             let reply = client.request(op, b"body");
             assert_eq!((reply.header.op, reply.header.ver, reply.body.len(), reply.wrapped), (op, 1, 0, false));

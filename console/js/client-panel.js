@@ -148,7 +148,8 @@ export class ClientPanel {
     const words = [t('client.ended', { code: end.code, reason: end.reason || closeName(end.code) || '' }).trim()];
     if (end.message) words.push(end.message);
     const back = comesBack(end.code);
-    if (back === true && end.retryAfterMs !== undefined) words.push(t('client.comeBackIn', { seconds: Math.ceil(end.retryAfterMs / 1000) }));
+    const seconds = Math.ceil((end.retryAfterMs ?? 0) / 1000);
+    if (back === true && seconds > 0) words.push(t('client.comeBackIn', { seconds }));
     else if (back === true) words.push(t('client.comeBack'));
     else if (back === false) words.push(t('client.stayAway'));
     setText(line, words.join(' · '));

@@ -8,7 +8,7 @@ import { t } from './text.js';
 
 /** Rows that are kept. */
 export const ROWS_MAX = 500;
-const PREVIEW_CHARS = 200;
+const PREVIEW_CHARS = 160;
 /** Nearer than this to the end, px, counts as being at the end. */
 const NEAR_END = 24;
 const FIELD_NAMES = { convPos: 'conv_pos' };
@@ -70,12 +70,13 @@ function noteWords(row) {
 }
 
 const ARROWS = { in: ['↓', 'frames.received'], out: ['↑', 'frames.sent'], note: ['●', 'frames.note'] };
+const INSIDE = ['↳', 'frames.inside'];
 
 function render(row) {
-  const [arrow, meaning] = ARROWS[row.direction];
+  const [arrow, meaning] = row.depth > 0 ? INSIDE : ARROWS[row.direction];
   const cells = [
     el('time', {}, format.clock(row.at, true)),
-    el('span', { className: 'direction', title: t(row.depth > 0 ? 'frames.inside' : meaning) }, el('span', { className: 'hidden-text' }, `${t(meaning)} `), row.depth > 0 ? '↳' : arrow),
+    el('span', { className: 'direction', title: t(meaning) }, el('span', { className: 'hidden-text' }, `${t(meaning)} `), arrow),
     ...(row.frame === null ? [el('span', { className: 'note' }, noteWords(row))] : frameCells(row)),
   ];
   const beat = row.frame && (row.frame.op === OP.HEARTBEAT || row.frame.op === OP.HEARTBEAT_REPLY);
@@ -83,7 +84,9 @@ function render(row) {
   if (row.bytes.byteLength === 0) return el('li', { className }, el('div', { className: 'cells' }, ...cells));
   const details = el('details', {}, el('summary', { className: 'cells' }, ...cells));
   details.addEventListener('toggle', () => {
-    if (details.open && details.children.length === 1) details.append(renderDetail(row));
+    if (!details.open) return;
+    if (details.children.length === 1) details.append(renderDetail(row));
+    details.scrollIntoView({ block: 'nearest' });
   });
   return el('li', { className }, details);
 }
@@ -91,12 +94,14 @@ function render(row) {
 function frameCells({ frame, size, roundTripMs }) {
   const { words, dim } = preview(frame);
   const chips = extendedFields(frame).map(([name, value]) => el('span', { className: 'chip' }, el('i', {}, name), ' ', value));
-  const trip = roundTripMs === null || roundTripMs === undefined ? null : el('span', { className: 'chip trip' }, format.milliseconds(roundTripMs));
+  if (Number.isFinite(roundTripMs)) chips.unshift(el('span', { className: 'chip trip' }, format.milliseconds(roundTripMs)));
+  const bad = frame.op === OP.DISCONNECT || frame.op === OP.ERROR;
+  const body = el('span', { className: dim ? 'dim' : 'words' }, words);
   return [
-    el('span', { className: `op${frame.op === OP.DISCONNECT || frame.op === OP.ERROR ? ' bad' : ''}` }, operationName(frame.op), ' ', el('i', {}, String(frame.op))),
+    el('span', { className: bad ? 'op bad' : 'op' }, operationName(frame.op), ' ', el('i', {}, String(frame.op))),
     el('span', { className: 'ver number' }, el('i', {}, 'v'), String(frame.ver)),
     el('span', { className: 'seq number' }, el('i', {}, '#'), String(frame.seq)),
-    el('span', { className: 'body' }, el('span', { className: dim ? 'dim' : 'words' }, words), ' ', ...[trip, ...chips].filter(Boolean).flatMap((chip) => [chip, ' '])),
+    el('span', { className: 'body' }, body, ...chips.flatMap((chip) => [' ', chip])),
     el('span', { className: 'size number' }, `${size} B`),
   ];
 }
@@ -113,8 +118,8 @@ function renderDetail(row) {
       ['seq', frame.seq],
       ...extendedFields(frame),
     ];
-    parts.push(el('h4', {}, t('frames.header')));
-    parts.push(el('dl', { className: 'fields' }, header.map(([name, value]) => el('div', {}, el('dt', {}, name), el('dd', {}, String(value))))));
+    const fields = header.map(([name, value]) => el('div', {}, el('dt', {}, name), el('dd', {}, String(value))));
+    parts.push(el('h4', {}, t('frames.header')), el('dl', { className: 'fields' }, fields));
     const text = CARRIERS.has(frame.op) || frame.op === OP.HEARTBEAT_REPLY ? null : bodyText(frame);
     if (text) {
       parts.push(el('h4', {}, t('frames.body')), el('pre', { tabIndex: 0 }, format.asJson(text) ?? text));
@@ -122,7 +127,10 @@ function renderDetail(row) {
     }
   }
   parts.push(el('h4', {}, t('frames.hex')), el('pre', { className: 'hex', tabIndex: 0 }, format.hexDump(bytes)));
-  if (bytes.byteLength < size) parts.push(el('p', {}, t('frames.hexCut', { shown: format.bytes(bytes.byteLength), size: format.bytes(size) })));
+  if (bytes.byteLength < size) {
+    const cut = { shown: format.bytes(bytes.byteLength), size: format.bytes(size) };
+    parts.push(el('p', {}, t('frames.hexCut', cut)));
+  }
   return el('div', { className: 'detail' }, ...parts);
 }
 

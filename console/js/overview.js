@@ -35,12 +35,12 @@ export class Overview {
       byId('tiles').append(el('div', { className: `tile tile-${name}` }, el('dt', {}, t(`tile.${name}`)), value, note));
       this.#tiles.set(name, { value, note });
     }
-    const plot = (name, series, whole) =>
-      new Plot(byId('plots').appendChild(el('figure', { className: 'panel' })), { title: t(`plot.${name}`), series, whole });
+    const plot = (name, series, manner = {}) =>
+      new Plot(byId('plots').appendChild(el('figure', { className: 'panel' })), { title: t(`plot.${name}`), series, ...manner });
     this.#plots = {
-      delivered: plot('delivered', DELIVERED, false),
-      sessions: plot('sessions', ['tcp', 'websocket'], true),
-      dropped: plot('dropped', DROPPED, false),
+      delivered: plot('delivered', DELIVERED),
+      sessions: plot('sessions', ['tcp', 'websocket'], { whole: true }),
+      dropped: plot('dropped', DROPPED, { sparse: true }),
     };
   }
 
@@ -99,7 +99,7 @@ export class Overview {
     const { counters } = stats;
     const sessions = sum(stats.sessions);
     const perSecond = (value) => format.rate(rates === null ? null : value);
-    const split = { tcp: format.count(stats.sessions.tcp), websocket: format.count(stats.sessions.websocket) };
+    const split = { tcp: format.tick(stats.sessions.tcp), websocket: format.tick(stats.sessions.websocket) };
     this.#tile('sessions', format.count(sessions), t('tile.split', split));
     const each = stats.users > 0 ? t('tile.perUser', { value: (sessions / stats.users).toFixed(1) }) : '';
     this.#tile('users', format.count(stats.users), each);
@@ -161,7 +161,7 @@ export class Overview {
       ['tcp', addresses(listen?.tcp)],
       ['ws', addresses(listen?.ws)],
       ['http', addresses(listen?.http)],
-      ['connections', t('tile.split', split)],
+      ['connections', t('about.connectionsValue', split)],
       ['received', t('about.receivedValue', received)],
       ['heartbeats', format.count(counters.heartbeats)],
       ['upstream', t('about.upstreamValue', { count: format.count(counters.upstream) })],

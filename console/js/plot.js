@@ -1,7 +1,7 @@
 // Small stacked time series as SVG: five minutes of a few named values, with axes and a cursor.
 
 import { el, setText, svg } from './dom.js';
-import { clock, rate, tick } from './format.js';
+import { clock, count, rate, tick } from './format.js';
 import { GAP_MS, WINDOW_MS } from './stats.js';
 import { t } from './text.js';
 
@@ -37,23 +37,28 @@ export function stack(points, names) {
   return runs;
 }
 
-/** One plot in `figure`. `series`: names of the values, lowest first; colours are the classes s1, s2, … */
+/**
+ * One plot in `figure`. `series`: names of the values, lowest first; colours are the classes s1, s2, …
+ * `whole`: values are counts. `sparse`: the legend names only what was not 0 all along.
+ */
 export class Plot {
   #figure;
   #title;
   #series;
   #whole;
+  #sparse;
   #points = [];
   #latest = 0;
   #cursor = null;
   #width = 0;
   #nodes;
 
-  constructor(figure, { title, series, whole = false }) {
+  constructor(figure, { title, series, whole = false, sparse = false }) {
     this.#figure = figure;
     this.#title = title;
     this.#series = series;
     this.#whole = whole;
+    this.#sparse = sparse;
     this.#nodes = this.#build();
     new ResizeObserver(([entry]) => {
       this.#width = Math.floor(entry.contentRect.width);
@@ -70,12 +75,13 @@ export class Plot {
 
   #build() {
     const legend = el('ul', { className: 'legend' });
-    const values = this.#series.map((name, index) => {
+    const entries = this.#series.map((name, index) => {
       const value = el('b');
       const swatch = el('span', { className: `swatch s${index + 1}` });
-      legend.append(el('li', {}, swatch, t(`series.${name}`), ' ', value));
-      return value;
+      const item = legend.appendChild(el('li', {}, swatch, t(`series.${name}`), ' ', value));
+      return { item, value };
     });
+    const none = legend.appendChild(el('li', { hidden: true }, t('plot.none')));
     const drawing = svg('svg', { role: 'img', tabindex: '0', height: HEIGHT });
     const tip = el('div', { className: 'tip', hidden: true });
     const frame = el('div', { className: 'plot' }, drawing, tip);
@@ -86,7 +92,7 @@ export class Plot {
     drawing.addEventListener('pointerleave', () => this.#setCursor(null));
     drawing.addEventListener('blur', () => this.#setCursor(null));
     drawing.addEventListener('keydown', (event) => this.#onKey(event));
-    return { frame, drawing, tip, values };
+    return { frame, drawing, tip, entries, none };
   }
 
   #onKey(event) {
@@ -120,7 +126,7 @@ export class Plot {
   }
 
   #say(value) {
-    return this.#whole ? String(value) : rate(value);
+    return this.#whole ? count(value) : rate(value);
   }
 
   #draw() {
@@ -133,7 +139,7 @@ export class Plot {
     const x = (at) => MARGIN.left + ((at - start) / WINDOW_MS) * this.#plotWidth();
     const y = (value) => bottom - (value / top) * (bottom - MARGIN.top);
 
-    const { drawing, values } = this.#nodes;
+    const { drawing } = this.#nodes;
     drawing.setAttribute('width', this.#width);
     drawing.setAttribute('viewBox', `0 0 ${this.#width} ${HEIGHT}`);
     drawing.replaceChildren(...this.#grid(ticks, y, bottom), ...this.#areas(runs, x, y), ...this.#cursorLine(x, bottom));
@@ -142,10 +148,21 @@ export class Plot {
       drawing.append(svg('text', { class: 'empty', x: middle, y: bottom / 2 + 8, 'text-anchor': 'middle' }, t('plot.empty')));
     }
     const now = this.#points.at(-1)?.values ?? null;
-    this.#series.forEach((name, index) => setText(values[index], now === null ? '–' : this.#say(now[name] ?? 0)));
+    this.#drawLegend(now, runs);
     const total = now === null ? '–' : this.#say(this.#total(now));
     drawing.setAttribute('aria-label', t('plot.label', { title: this.#title, value: total }));
     this.#drawTip(x);
+  }
+
+  #drawLegend(now, runs) {
+    const { entries, none } = this.#nodes;
+    const points = runs.flat();
+    entries.forEach(({ item, value }, index) => {
+      setText(value, now === null ? '–' : this.#say(now[this.#series[index]] ?? 0));
+      const below = (point) => (index === 0 ? 0 : point.tops[index - 1]);
+      item.hidden = this.#sparse && points.every((point) => point.tops[index] === below(point));
+    });
+    none.hidden = entries.some(({ item }) => !item.hidden);
   }
 
   #total(values) {
@@ -169,7 +186,7 @@ export class Plot {
       nodes.push(svg('line', { class: 'base', x1: at, x2: at, y1: bottom, y2: bottom + 3 }));
       if (!last && this.#width < 320 && minute % 2 === 1) continue;
       const words = last ? t('plot.now') : t('plot.ago', { minutes: minutes - minute });
-      const anchor = last ? 'end' : minute === 0 ? 'start' : 'middle';
+      const anchor = last ? 'end' : 'middle';
       nodes.push(svg('text', { x: at, y: bottom + 15, 'text-anchor': anchor }, words));
     }
     return nodes;

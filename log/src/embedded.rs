@@ -69,10 +69,12 @@ pub use config::{Clock, EmbeddedConfig};
 pub use disk::{Disk, Purpose, SystemDisk};
 
 use crate::{
-    AppendDone, AppendError, Consumer, ConsumerState, EventLog, KEY_BYTES_MAX, LogError, LogStatus, Offset, Start, Topic, lock,
+    AppendDone, AppendError, Consumer, ConsumerState, EventLog, KEY_BYTES_MAX, LogError, LogStatus, Offset, Record, Start, Topic,
+    lock,
 };
 use consumer::{Slot, Subscribed, is_name};
 use queue::Queue;
+use reader::Reader;
 use recover::Recovered;
 use segment::{HEADER_BYTES, Header, NEXT_NAME, open_rw, sync_dir};
 use shared::{Meters, Shared};
@@ -220,6 +222,24 @@ impl EventLog for EmbeddedLog {
         } else {
             shared.spawn_reader(subscribed).map_err(LogError::io("start a thread for a consumer of", &shared.dir))
         }
+    }
+
+    fn replay(&self, on_records: &mut dyn FnMut(&[Record])) -> Result<Offset, LogError> {
+        let shared = &self.owner.shared;
+        let end = shared.durable.load(Acquire);
+        let segments = || lock(&shared.segments).clone();
+        let first = segments().first().map_or(1, |segment| segment.first());
+        let Some(mut reader) = Reader::at(&segments(), first).filter(|_| first <= end) else { return Ok(0) };
+        let mut records = Vec::new();
+        let mut last = 0;
+        while last < end {
+            records.clear();
+            reader.read(segments, end, &mut records)?;
+            let Some(record) = records.last() else { break };
+            last = record.offset;
+            on_records(&records);
+        }
+        Ok(last)
     }
 
     fn status(&self) -> LogStatus {

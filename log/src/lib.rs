@@ -108,6 +108,13 @@ pub trait EventLog: Send + Sync + 'static {
     /// [`LogError::Io`] when the stored offset can't be kept.
     fn subscribe(&self, name: &str, start: Start, consumer: Box<dyn Consumer>) -> Result<(), LogError>;
 
+    /// Reads everything that is durable now, oldest first, on the calling thread and in batches: what a part of memory is
+    /// rebuilt from at a start. Stores no offset. Gives the last offset read, 0 if there was nothing.
+    ///
+    /// # Errors
+    /// [`LogError::Damaged`] and [`LogError::Io`]; what was read before has been given to `on_records`.
+    fn replay(&self, on_records: &mut dyn FnMut(&[Record])) -> Result<Offset, LogError>;
+
     /// A snapshot for metrics and people. Cheap enough for once a second.
     fn status(&self) -> LogStatus;
 

@@ -59,6 +59,20 @@ fn a_consumer_gets_every_field_back(place: &dyn Place) {
     assert!(live.iter().all(|r| r.ts_ms > 1_600_000_000_000) && live.is_sorted_by_key(|r| r.offset));
 }
 
+fn a_replay_gives_everything_once_and_moves_no_offset(place: &dyn Place) {
+    let log = place.open();
+    assert_eq!(log.replay(&mut |_| panic!("an empty log has no records")).unwrap(), 0);
+    for number in 0..700_u32 {
+        append(&*log, number.to_be_bytes().to_vec()).unwrap();
+    }
+    for _ in 0..2 {
+        let mut numbers = Vec::new();
+        let last = log.replay(&mut |records| numbers.extend(records.iter().map(|record| record.offset))).unwrap();
+        assert_eq!((last, numbers), (700, (1..=700).collect::<Vec<_>>()));
+    }
+    assert!(log.status().consumers.is_empty());
+}
+
 fn what_is_acknowledged_was_handed_over(place: &dyn Place) {
     let log = place.open();
     let seen = Arc::new(AtomicU64::new(0));
@@ -239,6 +253,7 @@ macro_rules! all {
     ($module:ident, $place:expr) => {
         contract!($module, $place,
             offsets_are_dense_from_one_and_go_on_after_reopening a_consumer_gets_every_field_back
+            a_replay_gives_everything_once_and_moves_no_offset
             what_is_acknowledged_was_handed_over answers_come_once_each_and_in_order many_producers_keep_their_order
             consumers_go_on_where_they_were latest_means_since_the_first_subscription refusals_say_why
             callbacks_may_call_the_log status_counts);

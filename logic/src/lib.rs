@@ -1,7 +1,7 @@
 //! Logic: who a client is, who is online, and the push API for business services.
 //!
 //! Reading order: [`service`] (what comets ask), [`auth`] and [`nodes`] (ports), [`accept`] (the one way in for pushes),
-//! [`api`] (HTTP: goim's routes and v1), [`serve`] (the listener), [`metrics`].
+//! [`api`] (HTTP: goim's routes and v1), [`mod@serve`] (the listener), [`metrics`].
 //!
 //! **Invariants**: a push is answered as accepted only after the event log has it; all APIs push through
 //! [`Accept`]; time comes in as an argument, but in [`api`], which reads the clock.

@@ -147,6 +147,7 @@ pub struct HttpCounters {
     pub(crate) connections: AtomicU64,
     pub(crate) open: AtomicU64,
     pub(crate) accept_errors: AtomicU64,
+    pub(crate) timed_out: AtomicU64,
     pub(crate) broken: AtomicU64,
 }
 
@@ -216,6 +217,7 @@ impl Metrics {
             http_connections: self.http.connections.load(Relaxed),
             http_open: self.http.open.load(Relaxed),
             http_accept_errors: self.http.accept_errors.load(Relaxed),
+            http_timed_out: self.http.timed_out.load(Relaxed),
             http_broken: self.http.broken.load(Relaxed),
         }
     }
@@ -248,7 +250,9 @@ pub struct MetricsSnapshot {
     pub http_open: u64,
     /// Accepts that failed.
     pub http_accept_errors: u64,
-    /// HTTP connections that ended by an error: bad HTTP, a timeout, a reset.
+    /// HTTP connections closed because they were idle, or their headers did not come in time.
+    pub http_timed_out: u64,
+    /// HTTP connections that ended by an error: bad HTTP, a reset, cut off at the end.
     pub http_broken: u64,
 }
 

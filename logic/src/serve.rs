@@ -157,17 +157,24 @@ async fn connection(server: Arc<Server>, stream: TcpStream, permit: OwnedSemapho
     let service = TowerToHyperService::new(server.router.clone());
     let mut http = pin!(server.http.serve_connection(TokioIo::new(stream), service));
     let ended = tokio::select! {
-        ended = http.as_mut() => ended.is_ok(),
+        ended = http.as_mut() => Some(ended),
         () = server.shutdown.cancelled() => {
             http.as_mut().graceful_shutdown();
             tokio::select! {
-                ended = http => ended.is_ok(),
-                () = server.kill.cancelled() => false,
+                ended = http => Some(ended),
+                () = server.kill.cancelled() => None,
             }
         }
     };
-    if !ended {
-        server.metrics.http.broken.fetch_add(1, Relaxed);
+    let counters = &server.metrics.http;
+    match ended {
+        Some(Ok(())) => {}
+        Some(Err(error)) if error.is_timeout() => {
+            counters.timed_out.fetch_add(1, Relaxed);
+        }
+        Some(Err(_)) | None => {
+            counters.broken.fetch_add(1, Relaxed);
+        }
     }
     open.fetch_sub(1, Relaxed);
     drop(permit);

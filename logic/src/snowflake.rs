@@ -7,9 +7,9 @@
 //! An id is identity, never a cursor: two nodes' ids interleave. One generator's ids always ascend, also when the clock goes
 //! back; more than 4,096 in a millisecond borrow from the next.
 
-#[cfg(all(loom, test))]
+#[cfg(all(test, feature = "loom"))]
 use loom::sync::atomic::{AtomicU64, Ordering};
-#[cfg(not(all(loom, test)))]
+#[cfg(not(all(test, feature = "loom")))]
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Time zero of message ids: 2024-01-01T00:00:00Z in unix ms. `id >> 22` is the time of acceptance since then.
@@ -85,7 +85,7 @@ pub const fn made_ms(id: u64) -> u64 {
     (id >> (WORKER_BITS + COUNTER_BITS)) + ID_EPOCH_MS
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(feature = "loom")))]
 mod tests {
     use super::*;
     use proptest::prelude::*;
@@ -173,7 +173,7 @@ mod tests {
     }
 }
 
-#[cfg(all(test, loom))]
+#[cfg(all(test, feature = "loom"))]
 mod loom_tests {
     use super::*;
 

@@ -76,7 +76,12 @@ impl Out<'_> {
         ConstCounter::new(value).encode(self.metric(name, help, MetricType::Counter)?)
     }
 
-    fn counters<'l>(&mut self, name: &str, help: &str, values: impl IntoIterator<Item = (Vec<(&'l str, &'l str)>, u64)>) -> fmt::Result {
+    fn counters<'l>(
+        &mut self,
+        name: &str,
+        help: &str,
+        values: impl IntoIterator<Item = (Vec<(&'l str, &'l str)>, u64)>,
+    ) -> fmt::Result {
         let mut encoder = self.metric(name, help, MetricType::Counter)?;
         for (labels, value) in values {
             let labels: &Labels<'_> = &labels;
@@ -89,7 +94,12 @@ impl Out<'_> {
         ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX)).encode(self.metric(name, help, MetricType::Gauge)?)
     }
 
-    fn gauges<'l>(&mut self, name: &str, help: &str, values: impl IntoIterator<Item = (Vec<(&'l str, &'l str)>, u64)>) -> fmt::Result {
+    fn gauges<'l>(
+        &mut self,
+        name: &str,
+        help: &str,
+        values: impl IntoIterator<Item = (Vec<(&'l str, &'l str)>, u64)>,
+    ) -> fmt::Result {
         let mut encoder = self.metric(name, help, MetricType::Gauge)?;
         for (labels, value) in values {
             let labels: &Labels<'_> = &labels;
@@ -251,4 +261,3 @@ fn process(out: &mut Out<'_>) -> fmt::Result {
     out.gauge("process_resident_memory_bytes", "RSS", pages * 4096)?;
     out.gauge("process_open_fds", "File descriptors in use", fds as u64)
 }
-

@@ -40,9 +40,7 @@ impl Parts {
     pub fn dropped(&self, reason: Drop) -> u64 {
         let job = self.job.snapshot();
         let in_job = match reason {
-            Drop::Offline => {
-                job.dropped(perseid_job::DropReason::Offline) + job.dropped(perseid_job::DropReason::NoLane)
-            }
+            Drop::Offline => job.dropped(perseid_job::DropReason::Offline) + job.dropped(perseid_job::DropReason::NoLane),
             Drop::Expired => job.dropped(perseid_job::DropReason::Expired),
             Drop::Slow => job.dropped(perseid_job::DropReason::LaneFull) + job.dropped(perseid_job::DropReason::LaneBroken),
             Drop::Filtered | Drop::Closing => 0,

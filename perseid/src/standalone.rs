@@ -11,9 +11,11 @@ use anyhow::{Context, Result};
 use perseid_comet::Comet;
 use perseid_comet::link::LogicLink;
 use perseid_job::JobConsumer;
-use perseid_log::{EmbeddedConfig, EmbeddedLog, EventLog, Start};
+use perseid_log::{EmbeddedConfig, EmbeddedLog, EventLog, Record, Start, Topic};
 use perseid_logic::{Accept, Api, InsecureAuth, Logic, ServeLimits};
+use perseid_rpc::PushMsg;
 use perseid_store::{MemoryRegistry, SessionRegistry};
+use prost::Message;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -71,8 +73,8 @@ impl Standalone {
             addresses: Addresses::default(),
         });
         let config = logic_config(&settings);
-        let accept =
-            Arc::new(Accept::new(log.clone(), registry.clone(), nodes.clone(), logic_metrics.clone(), &config));
+        let accept = Arc::new(Accept::new(log.clone(), registry.clone(), nodes.clone(), logic_metrics.clone(), &config));
+        restore_idempotency(&*log, &accept, started_ms.saturating_sub(config.idempotency_ms))?;
         let api = Arc::new(Api::new(accept, registry.clone(), log.clone(), nodes, logic_metrics.clone(), config));
         let parts = Arc::new(Parts { comet, registry, log, logic: logic_metrics.clone(), job, draining, http, started_ms });
 
@@ -142,6 +144,19 @@ fn open_log(settings: &Settings) -> Result<Arc<dyn EventLog>> {
         tracing::warn!(bytes = status.counters.torn_bytes, "a torn tail of the event log was cut off: never acknowledged");
     }
     Ok(Arc::new(log))
+}
+
+/// Idempotency keys hold over a restart: the log knows them.
+fn restore_idempotency(log: &dyn EventLog, accept: &Accept, since_ms: u64) -> Result<()> {
+    let mut restore = |records: &[Record]| {
+        for record in records.iter().filter(|record| record.topic == Topic::Push && record.ts_ms >= since_ms) {
+            if let Ok(push) = PushMsg::decode(record.value.clone()) {
+                accept.restore(&push, record.ts_ms);
+            }
+        }
+    };
+    log.replay(&mut restore).context("can't read the event log")?;
+    Ok(())
 }
 
 fn comet_config(settings: &Settings, started_ms: u64) -> perseid_comet::Config {

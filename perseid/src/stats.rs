@@ -22,9 +22,7 @@ pub fn router(parts: Arc<Parts>) -> Router {
 fn stats(parts: &Parts) -> Value {
     let comet = &parts.comet;
     let log = parts.log.status();
-    let by_transport = |counter: fn(&perseid_comet::metrics::WorkerMetrics) -> &[perseid_comet::metrics::Cell; 2]| {
-        json!({ "tcp": parts.sum(|metrics| &counter(metrics)[0]), "websocket": parts.sum(|metrics| &counter(metrics)[1]) })
-    };
+    let by_transport = |counter: fn(&perseid_comet::metrics::WorkerMetrics) -> &[perseid_comet::metrics::Cell; 2]| json!({ "tcp": parts.sum(|metrics| &counter(metrics)[0]), "websocket": parts.sum(|metrics| &counter(metrics)[1]) });
     let addrs = |addrs: &[std::net::SocketAddr]| addrs.iter().map(ToString::to_string).collect::<Vec<_>>();
     let top_rooms: Vec<Value> =
         comet.top_rooms(None, TOP_ROOMS).into_iter().map(|(room, online)| json!({ "room": room, "online": online })).collect();

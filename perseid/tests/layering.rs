@@ -11,7 +11,9 @@ fn dependencies(folder: &str) -> BTreeSet<String> {
     let table: toml::Table = text.parse().unwrap();
     let mut names: BTreeSet<String> = table["dependencies"].as_table().unwrap().keys().cloned().collect();
     for (_, target) in table.get("target").and_then(|targets| targets.as_table()).into_iter().flatten() {
-        names.extend(target.get("dependencies").and_then(|names| names.as_table()).into_iter().flatten().map(|(name, _)| name.clone()));
+        names.extend(
+            target.get("dependencies").and_then(|names| names.as_table()).into_iter().flatten().map(|(name, _)| name.clone()),
+        );
     }
     names
 }
@@ -77,7 +79,17 @@ fn the_rules_have_no_clock() {
 fn unsafe_code_has_its_places() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let allowed = ["comet/src/net/sys.rs", "perseid/src/limits.rs"];
-    for folder in ["protocol/src", "protocol/rpc/src", "log/src", "store/src", "comet/src", "logic/src", "job/src", "bench/src", "perseid/src"] {
+    for folder in [
+        "protocol/src",
+        "protocol/rpc/src",
+        "log/src",
+        "store/src",
+        "comet/src",
+        "logic/src",
+        "job/src",
+        "bench/src",
+        "perseid/src",
+    ] {
         let mut folders = vec![root.join(folder)];
         while let Some(folder) = folders.pop() {
             for entry in std::fs::read_dir(folder).unwrap() {

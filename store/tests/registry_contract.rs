@@ -201,7 +201,7 @@ fn a_user_is_read_in_one_look<R: SessionRegistry>(registry: &R) {
     std::thread::scope(|scope| {
         scope.spawn(|| {
             let mut held = (0u8, addr(0, 0));
-            for _ in 0..20_000 {
+            for _ in 0..40_000 {
                 let at = addr(0, slot.fetch_add(1, Ordering::Relaxed));
                 // Sometimes the same key again, sometimes the other one and then the first goes.
                 let next = if at.slot.is_multiple_of(3) { held.0 } else { 1 - held.0 };
@@ -215,10 +215,36 @@ fn a_user_is_read_in_one_look<R: SessionRegistry>(registry: &R) {
             done.store(true, Ordering::Release);
         });
         while !done.load(Ordering::Acquire) {
+            // Many quick looks for each thorough one: what must never be seen would be there for a moment only.
+            for _ in 0..50 {
+                assert!(!registry.by_mid(1).is_empty(), "a moment without a session");
+            }
             let rows = registry.describe(1);
             let keys: HashSet<&SessionKey> = rows.iter().map(|row| &row.key).collect();
             assert!(!rows.is_empty() && rows.len() <= 2);
             assert_eq!(keys.len(), rows.len(), "two sessions of one key");
+        }
+    });
+}
+
+/// A session that is gone by key is gone from its user, too.
+fn keys_and_users_agree<R: SessionRegistry>(registry: &R) {
+    let (done, opened) = (AtomicBool::new(false), AtomicU32::new(0));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for n in 1..40_000 {
+                registry.open(session(key(0), 1, addr(0, n)), Takeover::Anybody).unwrap();
+                opened.store(n, Ordering::Release);
+                assert!(registry.close(&key(0), 1, addr(0, n)));
+            }
+            done.store(true, Ordering::Release);
+        });
+        while !done.load(Ordering::Acquire) {
+            let before = opened.load(Ordering::Acquire);
+            if registry.by_key(&key(0)).is_none() {
+                let ghost = registry.by_mid(1).into_iter().find(|addr| addr.slot <= before);
+                assert_eq!(ghost, None, "closed by key, still there by mid");
+            }
         }
     });
 }
@@ -239,4 +265,5 @@ fn memory_late_close() {
 fn memory_races() {
     racing_opens_and_closes(&MemoryRegistry::new());
     a_user_is_read_in_one_look(&MemoryRegistry::new());
+    keys_and_users_agree(&MemoryRegistry::new());
 }

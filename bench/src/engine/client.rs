@@ -2,26 +2,19 @@
 //! shared buffer, one look at the clock for each receiving call, frames walked
 //! in place, and nothing kept for a session but its place in the stream.
 
+use super::books::{Books, Reader};
 use super::check::Track;
-use super::classic::{self, Sink, WireError};
+use super::classic::{self, WireError};
 use super::messages::{Greeting, Opened, Phase, PhaseResult, Progress, WorkerConfig};
-use super::websocket;
+use super::{connect, websocket};
 use crate::clock::now_ns;
-use crate::payload::Stamp;
-use crate::stats::Latency;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
-use socket2::{Domain, Socket, Type};
-use std::io::{self, ErrorKind, Read, Write};
-use std::net::{IpAddr, SocketAddr};
+use std::io::{ErrorKind, Read, Write};
+use std::net::SocketAddr;
 
 /// What one receiving call may bring.
 const READ_BYTES: usize = 256 << 10;
-/// Ports that sessions with a source address of their own come from.
-const PORTS: std::ops::Range<u16> = 10_240..61_000;
-/// Ports tried for one session: some may be taken.
-const PORT_TRIES: usize = 64;
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     /// Not opened, or over.
@@ -53,20 +46,8 @@ pub(crate) struct Pool {
     sessions: Vec<Session>,
     buffer: Vec<u8>,
     out: Vec<u8>,
-    ports: std::iter::Cycle<std::ops::Range<u16>>,
+    ports: Box<dyn Iterator<Item = u16>>,
     books: Books,
-}
-
-/// The figures, apart from the sessions so that both can be borrowed at once.
-struct Books {
-    phase: Phase,
-    sample_mask: u64,
-    progress: Progress,
-    settled: u64,
-    opened: Opened,
-    open_latency: Latency,
-    result: PhaseResult,
-    latency: Latency,
 }
 
 impl Pool {
@@ -74,10 +55,7 @@ impl Pool {
         let fresh =
             || Session { stream: None, carry: None, track: Track::default(), due_ns: 0, message_left: 0, state: State::Closed };
         let sessions = (0..config.sessions).map(|_| fresh()).collect();
-        let mut ports = PORTS.cycle();
-        // Each run begins elsewhere: the ports of the last may still be waiting.
-        let begin = std::process::id() as usize * 7_919 % PORTS.len();
-        ports.by_ref().take(begin).for_each(|_| {});
+        let ports = Box::new(connect::ports());
         Self { config, registry, sessions, buffer: vec![0; READ_BYTES], out: Vec::new(), ports, books: Books::new() }
     }
 
@@ -104,7 +82,7 @@ impl Pool {
         let targets = self.config.targets.len() as u64;
         let target = usize::try_from(index.checked_rem(targets).unwrap_or(0)).unwrap_or(0);
         let Some(target) = self.config.targets.get(target).copied() else { return };
-        match connect(target, self.config.source, &mut self.ports) {
+        match connect::connect(target, self.config.source, &mut self.ports) {
             Ok((mut stream, connected)) => {
                 let interest = match connected {
                     true => Interest::READABLE,
@@ -373,134 +351,6 @@ impl Pool {
     }
 }
 
-/// What one receiving call of one session brings.
-struct Reader<'a> {
-    track: &'a mut Track,
-    books: &'a mut Books,
-    now_ns: u64,
-    authenticated: bool,
-    pong: Option<Vec<u8>>,
-    bye: Option<u16>,
-}
-
-impl Sink for Reader<'_> {
-    #[inline]
-    fn frame(&mut self, op: u32, body: &[u8]) {
-        match op {
-            classic::OP_PUSH => self.books.message(self.track, body, self.now_ns),
-            classic::OP_AUTH_REPLY => self.authenticated = true,
-            classic::OP_HEARTBEAT_REPLY => self.books.progress.heartbeat_replies += 1,
-            _ => {}
-        }
-    }
-
-    #[cold]
-    fn ping(&mut self, payload: &[u8]) {
-        self.pong = Some(payload.to_vec());
-    }
-
-    #[cold]
-    fn bye(&mut self, code: u16) {
-        self.bye = Some(code);
-    }
-}
-
-impl Books {
-    fn new() -> Self {
-        let phase = Phase { marker: 0, from_ns: 0, to_ns: 0, sample_shift: 0, marks: 0 };
-        Self {
-            phase,
-            sample_mask: 0,
-            progress: Progress::default(),
-            settled: 0,
-            opened: Opened::default(),
-            open_latency: Latency::default(),
-            result: PhaseResult::default(),
-            latency: Latency::default(),
-        }
-    }
-
-    fn begin(&mut self, phase: Phase) {
-        self.phase = phase;
-        self.sample_mask = (1 << phase.sample_shift.min(32)) - 1;
-        self.progress.received = 0;
-        self.latency = Latency::default();
-        self.result = PhaseResult { first_us: vec![0; phase.marks], last_us: vec![0; phase.marks], ..PhaseResult::default() };
-    }
-
-    /// One message of operation 1000.
-    #[inline]
-    fn message(&mut self, track: &mut Track, body: &[u8], now_ns: u64) {
-        let stamp = match Stamp::decode(body) {
-            Some(stamp) if stamp.marker == self.phase.marker => stamp,
-            _ => {
-                self.result.foreign += 1;
-                return;
-            }
-        };
-        track.observe(stamp.seq, &mut self.result.tally);
-        self.progress.received += 1;
-        self.result.last_ns = now_ns;
-        if stamp.due_ns < self.phase.from_ns || stamp.due_ns >= self.phase.to_ns {
-            return;
-        }
-        let late_ns = now_ns.saturating_sub(stamp.due_ns);
-        if self.result.in_window & self.sample_mask == 0 {
-            self.latency.record(late_ns);
-        }
-        self.result.in_window += 1;
-        if self.phase.marks > 0 {
-            self.mark(stamp.seq, late_ns);
-        }
-    }
-
-    /// First and last receiver. This process reads in the order of time, so
-    /// the last one to come here is the last.
-    #[inline]
-    fn mark(&mut self, seq: u64, late_ns: u64) {
-        let index = usize::try_from(seq.wrapping_sub(1)).unwrap_or(usize::MAX);
-        let late_us = u32::try_from(late_ns / 1_000 + 1).unwrap_or(u32::MAX);
-        if let (Some(first), Some(last)) = (self.result.first_us.get_mut(index), self.result.last_us.get_mut(index)) {
-            if *first == 0 {
-                *first = late_us;
-            }
-            *last = late_us;
-        }
-    }
-}
-
-/// Starts a connection; true when it is made already, as over loopback it is.
-fn connect(target: SocketAddr, source: Option<IpAddr>, ports: &mut impl Iterator<Item = u16>) -> io::Result<(TcpStream, bool)> {
-    let Some(source) = source else { return connect_from(target, None) };
-    // The port is named, because a kernel that is to choose one at bind looks
-    // at every socket of the address, and takes seconds when they are many.
-    let mut result = Err(ErrorKind::AddrInUse.into());
-    for port in ports.take(PORT_TRIES) {
-        result = connect_from(target, Some(SocketAddr::new(source, port)));
-        match &result {
-            Err(error) if matches!(error.kind(), ErrorKind::AddrInUse | ErrorKind::AddrNotAvailable) => {}
-            _ => break,
-        }
-    }
-    result
-}
-
-fn connect_from(target: SocketAddr, source: Option<SocketAddr>) -> io::Result<(TcpStream, bool)> {
-    let socket = Socket::new(Domain::for_address(target), Type::STREAM, None)?;
-    socket.set_nonblocking(true)?;
-    if let Some(source) = source {
-        socket.set_reuse_address(true)?;
-        socket.bind(&source.into())?;
-    }
-    let in_progress = rustix::io::Errno::INPROGRESS.raw_os_error();
-    let connected = match socket.connect(&target.into()) {
-        Ok(()) => true,
-        Err(error) if error.raw_os_error() == Some(in_progress) => false,
-        Err(error) => return Err(error),
-    };
-    Ok((TcpStream::from_std(socket.into()), connected))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -508,38 +358,5 @@ mod tests {
     #[test]
     fn a_session_stays_small() {
         assert!(size_of::<Session>() <= 64, "{}", size_of::<Session>());
-    }
-
-    fn observe(books: &mut Books, track: &mut Track, seq: u64, due_ns: u64, now_ns: u64) {
-        let body = Stamp { marker: 5, seq, due_ns }.encode(0);
-        books.message(track, &body, now_ns);
-    }
-
-    #[test]
-    fn books_tell_window_marks_and_foreign_apart() {
-        let (mut books, mut track) = (Books::new(), Track::default());
-        books.begin(Phase { marker: 5, from_ns: 100, to_ns: 200, sample_shift: 0, marks: 8 });
-        observe(&mut books, &mut track, 1, 50, 60);
-        observe(&mut books, &mut track, 2, 150, 10_000_150);
-        observe(&mut books, &mut track, 3, 250, 260);
-        books.message(&mut track, &Stamp { marker: 4, seq: 1, due_ns: 150 }.encode(0), 151);
-        books.message(&mut track, b"short", 151);
-        assert_eq!(books.result.tally.received, 3);
-        assert_eq!((books.result.in_window, books.result.foreign), (1, 2));
-        assert_eq!(books.latency.count(), 1);
-        assert_eq!(books.result.first_us[..3], [0, 10_001, 0]);
-        // A second session gets it later.
-        observe(&mut books, &mut Track::default(), 2, 150, 20_000_150);
-        assert_eq!((books.result.first_us[1], books.result.last_us[1]), (10_001, 20_001));
-    }
-
-    #[test]
-    fn sampling_thins_latencies_but_not_checks() {
-        let (mut books, mut track) = (Books::new(), Track::default());
-        books.begin(Phase { marker: 5, from_ns: 0, to_ns: 1000, sample_shift: 3, marks: 0 });
-        for seq in 1..=64 {
-            observe(&mut books, &mut track, seq, 10, 20);
-        }
-        assert_eq!((books.latency.count(), books.result.tally.received), (8, 64));
     }
 }

@@ -58,7 +58,7 @@ impl Mock {
         let shared = Arc::new(Shared { fault, clients: Mutex::default(), ids: AtomicU64::new(0), writes: AtomicU64::new(0) });
         let tcp = listen(&shared, |shared, stream| session(shared, stream, false));
         let ws = listen(&shared, |shared, stream| session(shared, stream, true));
-        let http = listen(&shared, |shared, stream| api(shared, stream));
+        let http = listen(&shared, api);
         Self { tcp, ws, http }
     }
 }

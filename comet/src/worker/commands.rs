@@ -68,6 +68,7 @@ impl Worker {
 
     fn push_all(&mut self, push: Arc<Push>, speed: u32) {
         let arrival = self.next_arrival();
+        self.env.node.budget.add(push.body.len());
         self.broadcasts.push(push, speed, arrival, self.env.now_ms);
     }
 }

@@ -70,6 +70,8 @@ impl Worker {
 
     /// Ends a session with these last bytes.
     pub(super) fn close(&mut self, key: Key, farewell: &Gather) {
+        // If it ends while its frames are read, what it asked before is answered. (Nobody else's replies are there then.)
+        self.flush_replies(key);
         // Before the session has ended: what was pushed to it goes first.
         let mut gather = Gather::default();
         self.gather_outstanding(key, &mut gather);
@@ -128,6 +130,7 @@ impl Worker {
         if !slot.is_ended() {
             self.env.metrics.left.inc();
         }
+        self.drop_unseen(key);
         self.give_back(key);
         let Some(slot) = self.sessions.remove(key) else { return };
         let env = &self.env;

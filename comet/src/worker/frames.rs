@@ -6,35 +6,55 @@ use perseid_protocol::limits::SERVER_FRAME_BYTES_MAX;
 use perseid_protocol::operation::op;
 use perseid_protocol::operations::OperationSet;
 use perseid_protocol::push::SessionAddr;
+use perseid_protocol::room::RoomId;
 use perseid_protocol::session::server::{ReplyTo, Request, put_refusal, room_reply};
 use perseid_protocol::{CloseReason, Refusal};
 
-use super::{REPLIES_BYTES_MAX, Worker};
+use super::Worker;
 use crate::link::{Answer, Connect, Connected, Refused, Ticket, Upstream};
 use crate::mailbox::Command;
 use crate::outbox::Way;
-use crate::session::{Input, Wire};
+use crate::session::{Input, REPLIES_BYTES_MAX, Wire};
 use crate::slab::Key;
 
 const NO_STORE: &str = "this node keeps no messages: use transient pushes";
 const GUEST: &str = "a guest (mid 0) has no inbox: authenticate as a user";
 
+/// Whether it is the turn of frames that are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// Theirs, until one has to wait for its answer.
+    Theirs,
+    /// They have just arrived: they come behind those that wait; only a heartbeat does not.
+    OfArrival,
+}
+
 impl Worker {
-    /// Takes the whole frames at the start of `bytes`, until the session has to wait; gives how many bytes that was.
-    pub(super) fn take_frames(&mut self, key: Key, bytes: &[u8]) -> usize {
+    /// Takes the whole frames at the start of `bytes`, until reading is paused; gives how many bytes that was.
+    pub(super) fn take_frames(&mut self, key: Key, bytes: &[u8], turn: Turn) -> usize {
         let mut used = 0;
         loop {
             let Some(slot) = self.sessions.get_mut(key) else { return bytes.len() };
             if slot.is_ended() {
                 return bytes.len();
             }
-            if slot.is_paused(REPLIES_BYTES_MAX) {
+            if slot.is_paused() || (turn == Turn::Theirs && slot.is_waiting()) {
                 return used;
             }
             let body_bytes_max = slot.rules.body_bytes_max(&self.env.config.limits);
             match frame::decode(&bytes[used..], body_bytes_max) {
                 Ok(Some(frame)) => {
+                    let start = used;
                     used += frame.len;
+                    if let Some(input) = &mut slot.input
+                        && turn == Turn::OfArrival
+                        && (input.waiting.is_some() || !input.frames.is_empty())
+                        && frame.header.op != op::HEARTBEAT
+                    {
+                        input.keep_frames(&bytes[start..used]);
+                        self.env.node.budget.add(frame.len);
+                        continue;
+                    }
                     self.env.metrics.frames_received.inc();
                     self.handle_frame(key, &frame);
                     // Replies pile up in one write, but not without end.
@@ -44,7 +64,6 @@ impl Worker {
                 }
                 Ok(None) => return used,
                 Err(error) => {
-                    self.flush_replies(key);
                     self.end(key, error.into(), Some(&error.to_string()), None);
                     return bytes.len();
                 }
@@ -68,10 +87,7 @@ impl Worker {
         let Some(slot) = self.sessions.get_mut(key) else { return };
         match slot.rules.handle_frame(frame, now_ms, &self.env.config.limits) {
             Ok((reply, request)) => self.handle_request(key, frame, reply, request),
-            Err(reason) => {
-                self.flush_replies(key);
-                self.end(key, reason, None, None);
-            }
+            Err(reason) => self.end(key, reason, None, None),
         }
     }
 
@@ -86,10 +102,7 @@ impl Worker {
                 self.reply(key, reply, Extension::default(), &online);
             }
             Request::ChangeRoom { room, .. } => {
-                self.leave_room(key);
-                if let Some(room) = room {
-                    self.join(key, room.as_str());
-                }
+                self.change_room(key, room.map(RoomId::as_str));
                 self.reply(key, reply, room_reply(0, false), body);
             }
             Request::Subscribe(list) => self.change_accepts(key, frame, reply, |set, max| set.with(&list, max)),

@@ -3,14 +3,15 @@
 use std::io::{self, Read};
 use std::ops::ControlFlow;
 
-use perseid_protocol::CloseReason;
+use perseid_protocol::{CloseReason, frame};
 
-use super::{READS_PER_TURN, REPLIES_BYTES_MAX, Worker};
+use super::frames::Turn;
+use super::{READS_PER_TURN, Worker};
 use crate::gather::Gather;
 use crate::net::websocket::handshake::{Handshake, parse_upgrade};
 use crate::net::websocket::{Limits, Message, Opcode, Violation, encode};
 use crate::outbox::Way;
-use crate::session::{Input, Wire};
+use crate::session::Wire;
 use crate::slab::Key;
 
 /// Where the WebSocket is.
@@ -21,6 +22,7 @@ const FREE_INPUT_BYTES: usize = 16 * 1024;
 impl Worker {
     /// The socket may have bytes. `to_end` says that the client has closed its half: read until its end is seen.
     pub(super) fn read(&mut self, key: Key, to_end: bool) {
+        self.take_kept(key);
         let mut buffer = std::mem::take(&mut self.read_buffer);
         let mut more = true;
         for _ in 0..READS_PER_TURN {
@@ -28,7 +30,7 @@ impl Worker {
                 more = false;
                 break;
             };
-            if slot.is_paused(REPLIES_BYTES_MAX) {
+            if slot.is_paused() {
                 slot.unread = true;
                 more = false;
                 break;
@@ -70,35 +72,40 @@ impl Worker {
     pub(super) fn go_on_reading(&mut self) {
         for key in std::mem::take(&mut self.read_more) {
             let Some(slot) = self.sessions.get_mut(key) else { continue };
-            if slot.is_paused(REPLIES_BYTES_MAX) {
+            if slot.is_paused() {
                 slot.unread = true;
                 continue;
             }
             slot.unread = false;
-            self.take_held(key);
+            self.take_kept(key);
+            if self.go_on_if_live(key).is_continue()
+                && let Some(mut held) = self.take_input(key)
+            {
+                self.take_bytes(key, &mut held);
+            }
             self.read(key, true);
         }
     }
 
-    /// Goes on with what was read before a pause.
-    fn take_held(&mut self, key: Key) {
+    /// Goes on with the frames that wait for their turn: whatever is read now comes after them.
+    fn take_kept(&mut self, key: Key) {
         let Some(slot) = self.sessions.get_mut(key) else { return };
-        let Some(input) = slot.input.as_mut() else { return };
+        let Some(input) = slot.input.as_mut().filter(|input| !input.frames.is_empty()) else { return };
         if input.waiting.is_some() {
             return;
         }
-        if !input.frames.is_empty() {
-            let frames = std::mem::take(&mut input.frames);
-            self.env.node.budget.sub(frames.len());
-            let used = self.take_frames(key, &frames);
-            let _ = self.after_message(key, &frames[used..]);
-            self.flush_replies(key);
-            if self.go_on_if_live(key).is_break() {
-                return;
-            }
-        }
-        if let Some(mut held) = self.take_input(key) {
-            self.take_bytes(key, &mut held);
+        let taken = std::mem::take(&mut input.frames_taken);
+        let frames = std::mem::take(&mut input.frames);
+        self.env.node.budget.sub(frames.len() - taken);
+        let taken = taken + self.take_frames(key, &frames[taken..], Turn::Theirs);
+        self.flush_replies(key);
+        let Some(slot) = self.sessions.get_mut(key).filter(|slot| !slot.is_ended()) else { return };
+        if taken < frames.len() {
+            self.env.node.budget.add(frames.len() - taken);
+            let input = slot.input.get_or_insert_default();
+            (input.frames, input.frames_taken) = (frames, taken);
+        } else if slot.input.as_ref().is_some_and(|input| input.is_empty()) {
+            slot.input = None;
         }
     }
 
@@ -119,13 +126,14 @@ impl Worker {
     fn take_stream(&mut self, key: Key, bytes: &[u8]) {
         match self.take_input(key) {
             None => {
-                let used = self.take_frames(key, bytes);
-                self.hold(key, &bytes[used..]);
+                let used = self.take_frames(key, bytes, Turn::OfArrival);
+                self.hold(key, bytes[used..].to_vec());
             }
             Some(mut held) => {
                 held.extend_from_slice(bytes);
-                let used = self.take_frames(key, &held);
-                self.hold(key, &held[used..]);
+                let used = self.take_frames(key, &held, Turn::OfArrival);
+                held.drain(..used);
+                self.hold(key, held);
             }
         }
     }
@@ -135,16 +143,17 @@ impl Worker {
         let mut head = self.take_input(key).unwrap_or_default();
         head.extend_from_slice(bytes);
         if !complete_line && head.len() < crate::net::websocket::handshake::HEAD_BYTES_MAX {
-            return self.hold(key, &head); // nothing to judge yet: a slow client costs no parsing
+            return self.hold(key, head); // nothing to judge yet: a slow client costs no parsing
         }
         match parse_upgrade(&head, PATH) {
-            Handshake::NeedMore => self.hold(key, &head),
+            Handshake::NeedMore => self.hold(key, head),
             Handshake::Accept(accept) => {
                 self.replies.put(Way::Reply, 0, |out| accept.put_response(out));
                 let used = accept.consumed;
                 if let Some(slot) = self.sessions.get_mut(key) {
                     slot.wire = Wire::WebSocket;
                 }
+                self.keep_echo_alive(key);
                 if used < head.len() {
                     self.take_websocket(key, &mut head[used..]);
                 }
@@ -190,7 +199,7 @@ impl Worker {
                 if after > FREE_INPUT_BYTES && self.env.node.budget.is_over() {
                     return self.end(key, CloseReason::Overloaded, None, None);
                 }
-                let rest = &bytes[used.min(bytes.len())..];
+                let rest = bytes[used.min(bytes.len())..].to_vec();
                 self.hold(key, rest);
             }
             Err(violation) => self.end_violation(key, violation),
@@ -198,11 +207,11 @@ impl Worker {
     }
 
     fn take_message(&mut self, key: Key, message: Message<'_>) -> ControlFlow<()> {
+        self.keep_echo_alive(key);
         match message {
             Message::Ping(payload) => self.replies.put(Way::Reply, 0, |out| encode::put_frame(out, Opcode::Pong, payload)),
             Message::Pong(_) => {}
             Message::Close { code, .. } => {
-                self.flush_replies(key);
                 let mut farewell = Gather::default();
                 farewell.put(Way::Reply, 0, |out| match code {
                     Some(code) => encode::put_close(out, code, ""),
@@ -215,44 +224,49 @@ impl Worker {
             Message::Binary(payload) if self.env.config.echo => self.echo(Opcode::Binary, payload),
             Message::Text(payload) => self.echo(Opcode::Text, payload.as_bytes()), // only an echo is ever given text
             Message::Binary(payload) => {
-                let used = self.take_frames(key, payload);
+                let used = self.take_frames(key, payload, Turn::OfArrival);
                 return self.after_message(key, &payload[used..]);
             }
         }
         self.go_on_if_live(key)
     }
 
+    /// Nobody authenticates to an echo: a connection lives as long as it says something.
+    fn keep_echo_alive(&mut self, key: Key) {
+        let (config, now_ms) = (&self.env.config, self.env.now_ms);
+        if let Some(slot) = self.sessions.get_mut(key).filter(|_| config.echo) {
+            slot.rules.handle_auth(true, now_ms, &config.limits);
+        }
+    }
+
     fn echo(&mut self, opcode: Opcode, payload: &[u8]) {
         self.replies.put(Way::Reply, 0, |out| encode::put_frame(out, opcode, payload));
     }
 
-    /// A message holds whole frames: what is left of one waits for an answer, or is a frame cut off for ever.
+    /// A message holds whole frames: what is left of one waits for its turn, or is a frame cut off for ever.
     fn after_message(&mut self, key: Key, rest: &[u8]) -> ControlFlow<()> {
-        let Some(slot) = self.sessions.get_mut(key) else { return ControlFlow::Break(()) };
-        if slot.is_ended() {
+        let Some(slot) = self.sessions.get_mut(key).filter(|slot| !slot.is_ended()) else { return ControlFlow::Break(()) };
+        if rest.is_empty() {
+            return self.go_on_if_live(key);
+        }
+        if !are_whole_frames(rest, self.env.config.limits.body_bytes_max) {
+            self.end(key, CloseReason::BadFrame, Some("a frame must not straddle two WebSocket messages"), None);
             return ControlFlow::Break(());
         }
-        if !rest.is_empty() {
-            if slot.is_paused(REPLIES_BYTES_MAX) {
-                self.env.node.budget.add(rest.len());
-                slot.input.get_or_insert_default().frames.extend_from_slice(rest);
-            } else {
-                self.end(key, CloseReason::BadFrame, Some("a frame must not straddle two WebSocket messages"), None);
-                return ControlFlow::Break(());
-            }
-        }
+        // Only a pause leaves whole frames behind.
+        self.env.node.budget.add(rest.len());
+        slot.input.get_or_insert_default().keep_frames(rest);
         self.go_on_if_live(key)
     }
 
     fn go_on_if_live(&mut self, key: Key) -> ControlFlow<()> {
         match self.sessions.get_mut(key) {
-            Some(slot) if !slot.is_ended() && !slot.is_paused(REPLIES_BYTES_MAX) => ControlFlow::Continue(()),
+            Some(slot) if !slot.is_ended() && !slot.is_paused() => ControlFlow::Continue(()),
             _ => ControlFlow::Break(()),
         }
     }
 
     fn end_violation(&mut self, key: Key, violation: Violation) {
-        self.flush_replies(key);
         self.env.metrics.end(CloseReason::BadFrame);
         let mut farewell = Gather::default();
         farewell.put(Way::Reply, 0, |out| encode::put_close(out, violation.close_code, violation.reason));
@@ -271,16 +285,25 @@ impl Worker {
     }
 
     /// Keeps bytes that can't be used yet.
-    fn hold(&mut self, key: Key, bytes: &[u8]) {
+    fn hold(&mut self, key: Key, bytes: Vec<u8>) {
         let Some(slot) = self.sessions.get_mut(key) else { return };
         if bytes.is_empty() || slot.is_ended() {
             return;
         }
-        let input = slot.input.get_or_insert_with(|| Box::new(Input::default()));
-        input.held.extend_from_slice(bytes);
         self.env.node.budget.add(bytes.len());
-        if input.held.len() > FREE_INPUT_BYTES && self.env.node.budget.is_over() {
+        let input = slot.input.get_or_insert_default();
+        // What was held before was taken out to be joined with what came.
+        input.held = bytes;
+        if input.len() > FREE_INPUT_BYTES && self.env.node.budget.is_over() {
             self.end(key, CloseReason::Overloaded, None, None);
         }
     }
+}
+
+/// Whether `bytes` are frames and nothing else.
+fn are_whole_frames(mut bytes: &[u8], body_bytes_max: usize) -> bool {
+    while let Ok(Some(frame)) = frame::decode(bytes, body_bytes_max) {
+        bytes = &bytes[frame.len..];
+    }
+    bytes.is_empty()
 }

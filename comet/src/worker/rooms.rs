@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use perseid_protocol::push::{Drop, Push};
 
+use super::commands::unix_ms;
 use super::writing::finish_torn_frame;
 use super::{Env, Worker};
 use crate::encoding::ENCODINGS;
@@ -47,6 +48,24 @@ impl Worker {
         audience.members.push(Member { cursor: audience.ring.head(), fd, session: key, blocked });
     }
 
+    /// Moves a session to another room, or out of the one it is in; to stay where it is loses it nothing.
+    pub(super) fn change_room(&mut self, key: Key, name: Option<&str>) {
+        let Some(slot) = self.sessions.get_mut(key) else { return };
+        let current = slot.membership.and_then(|membership| self.rooms.get(membership.room as usize)?.as_ref());
+        if current.is_some_and(|room| Some(&*room.name) == name) {
+            return;
+        }
+        self.leave_room(key);
+        if let Some(outbox) = self.sessions.get_mut(key).and_then(|slot| slot.outbox.as_deref_mut()) {
+            let (frames, bytes) = outbox.drop_room();
+            self.env.node.budget.sub(bytes);
+            self.env.metrics.drop_pushes(Drop::Closing, frames as u64);
+        }
+        if let Some(name) = name {
+            self.join(key, name);
+        }
+    }
+
     /// Ends a membership. A frame that is half written is finished; what was not begun is not sent any more.
     pub(super) fn leave_room(&mut self, key: Key) {
         let Some(slot) = self.sessions.get_mut(key) else { return };
@@ -75,6 +94,16 @@ impl Worker {
         self.env.node.rooms.leave(&room.name, self.env.worker, last);
         if last {
             self.forget_room(index);
+        } else {
+            self.tidy(index);
+        }
+    }
+
+    /// Somebody who was behind is not any more, or has gone: a pass finds what nobody needs now.
+    pub(super) fn tidy(&mut self, index: u32) {
+        let Some(Some(room)) = self.rooms.get(index as usize) else { return };
+        if room.turn == Turn::Idle && room.audiences.iter().flatten().any(|audience| audience.ring.len() > 0) {
+            self.schedule(index);
         }
     }
 
@@ -94,15 +123,28 @@ impl Worker {
 
     /// Puts a push into a room's rings and has the room's turn come.
     pub(super) fn publish(&mut self, index: u32, push: &Push, arrival: u64) {
-        let now_us = self.now_us();
         let Some(Some(room)) = self.rooms.get_mut(index as usize) else { return };
+        if push.expires_at_ms != 0 && push.is_expired(unix_ms()) {
+            let members: usize = room.audiences.iter().flatten().map(|audience| audience.members.len()).sum();
+            return self.env.metrics.drop_pushes(Drop::Expired, members as u64);
+        }
         self.env.node.budget.add(room.push(push, arrival));
         for audience in room.audiences.iter_mut().flatten() {
-            let over = if self.env.node.budget.is_over() { audience.ring.len() / 2 } else { self.env.config.room.ring_bytes_max };
-            if audience.ring.len() > over {
-                shorten(&self.env, &mut self.sessions, audience, over);
+            let len = audience.ring.len();
+            let bytes_max = self.env.config.room.ring_bytes_max;
+            if len > bytes_max {
+                shorten(&self.env, &mut self.sessions, audience, bytes_max, Losers::All);
+            } else if self.env.node.budget.is_over() {
+                shorten(&self.env, &mut self.sessions, audience, len / 2, Losers::Blocked);
             }
         }
+        self.schedule(index);
+    }
+
+    /// Has a room's turn come, as soon as it has rested.
+    fn schedule(&mut self, index: u32) {
+        let now_us = self.now_us();
+        let Some(Some(room)) = self.rooms.get_mut(index as usize) else { return };
         match room.turn {
             Turn::Queued => room.pass.again = true,
             Turn::Resting => {}
@@ -293,15 +335,26 @@ fn begin_pass(room: &mut Room, now_us: u64) {
     }
 }
 
+/// Who may lose frames when a ring is shortened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Losers {
+    All,
+    /// Only those whose sockets are full: what the others are about to get is not the reason why the node is.
+    Blocked,
+}
+
 /// Shortens a ring that is over its bound: who still needs what goes loses it.
-fn shorten(env: &Env, sessions: &mut Sessions, audience: &mut Audience, bytes_max: usize) {
+fn shorten(env: &Env, sessions: &mut Sessions, audience: &mut Audience, bytes_max: usize, losers: Losers) {
     // A quarter at a time, so that looking at all members is rare.
     let keep = audience.ring.head() - (bytes_max - bytes_max / 4) as u64;
     let to = audience.ring.boundary_at_or_after(keep);
     for member in audience.members.iter_mut().filter(|member| member.cursor < to) {
-        skip(env, sessions, &audience.ring, member, to);
+        if member.blocked || losers == Losers::All {
+            skip(env, sessions, &audience.ring, member, to);
+        }
     }
-    env.node.budget.sub(audience.ring.trim(to));
+    let needed = audience.ring.boundary_at_or_before(audience.lowest_cursor());
+    env.node.budget.sub(audience.ring.trim(to.min(needed)));
 }
 
 /// Takes from a member what lies before `to`, counted; a frame that is half written is finished.

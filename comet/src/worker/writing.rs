@@ -58,6 +58,17 @@ impl Worker {
         }
     }
 
+    /// Counts the pushes to all that a session leaves without.
+    pub(super) fn drop_unseen(&mut self, key: Key) {
+        let Some(slot) = self.sessions.get_mut(key).filter(|slot| slot.is_live()) else { return };
+        let seen = std::mem::replace(&mut slot.broadcasts_seen, self.broadcasts.last_number());
+        let accepts = slot.accepts.map(|id| self.accepts.get(id));
+        for broadcast in self.broadcasts.after(seen) {
+            let accepted = accepts.is_some_and(|accepts| accepts.contains(broadcast.push.op));
+            self.env.metrics.drop_pushes(if accepted { Drop::Closing } else { Drop::Filtered }, 1);
+        }
+    }
+
     /// Writes what was put together, or queues it where the socket is full.
     pub(super) fn write(&mut self, key: Key, gather: &Gather) {
         let Some(slot) = self.sessions.get_mut(key) else { return };
@@ -122,6 +133,18 @@ impl Worker {
 
     /// The socket takes bytes again.
     pub(super) fn handle_writable(&mut self, key: Key) {
+        self.write_on(key);
+        // Still behind perhaps, but not so far any more that its requests have to wait.
+        if let Some(slot) = self.sessions.get_mut(key)
+            && slot.unread
+            && slot.outbox.is_some()
+            && !slot.is_paused()
+        {
+            self.read_more.push(key);
+        }
+    }
+
+    fn write_on(&mut self, key: Key) {
         loop {
             match self.write_outbox(key) {
                 Some(Progress::Done) => {}
@@ -226,6 +249,10 @@ impl Worker {
         if slot.outbox.take().is_some() {
             self.env.metrics.blocked.dec();
         }
+        if let Some(membership) = slot.membership {
+            self.tidy(membership.room);
+        }
+        let Some(slot) = self.sessions.get_mut(key) else { return };
         if slot.is_ended() {
             self.shut(key);
         } else if slot.unread || slot.input.is_some() {

@@ -344,7 +344,8 @@ impl Client {
         let mut at = 0;
         while at < payload.len() {
             let outer = frame::decode(&payload[at..], FRAME_BYTES_MAX + 64).unwrap().expect("a frame cut by its message");
-            if outer.header.op == op::RAW {
+            // An upstream frame with op 9 comes back as such: it has a seq.
+            if outer.header.op == op::RAW && outer.header.seq == 0 {
                 assert_eq!((outer.header.ver, outer.header.seq, outer.len - outer.body.len()), (1, 0, 16));
                 let mut inner = 0;
                 while inner < outer.body.len() {

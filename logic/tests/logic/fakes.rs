@@ -82,6 +82,10 @@ impl EventLog for FakeLog {
         Err(LogError::Closed)
     }
 
+    fn replay(&self, _on_records: &mut dyn FnMut(&[perseid_log::Record])) -> Result<u64, LogError> {
+        Ok(0)
+    }
+
     fn status(&self) -> LogStatus {
         let none = HistogramSnapshot { bounds_seconds: &[], counts: Vec::new(), sum_seconds: 0.0 };
         LogStatus {

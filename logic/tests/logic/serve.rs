@@ -71,6 +71,7 @@ async fn who_never_ends_the_headers_is_cut_off() {
     assert!(!rest.starts_with(b"HTTP/1.1 200"));
     running.shutdown.cancel();
     running.served.await.unwrap().unwrap();
+    assert_eq!((running.metrics.snapshot().http_timed_out, running.metrics.snapshot().http_broken), (1, 0));
 }
 
 #[tokio::test]

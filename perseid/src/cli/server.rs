@@ -1,5 +1,6 @@
 //! The options of the server commands: layers of the configuration.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -29,6 +30,12 @@ pub struct ServerArgs {
     /// Push API, console, health and metrics (repeatable) [default: 127.0.0.1:3111]
     #[arg(long, value_name = "ADDR")]
     pub http: Vec<String>,
+    /// gRPC between the parts: accepted so that scripts can name every port, but not served by this version
+    #[arg(long, value_name = "ADDR")]
+    pub comet_grpc: Option<SocketAddr>,
+    /// gRPC of logic: accepted, but not served by this version
+    #[arg(long, value_name = "ADDR")]
+    pub logic_grpc: Option<SocketAddr>,
     /// Allow listening beyond loopback while anyone may be any user
     #[arg(long)]
     pub insecure: bool,
@@ -100,7 +107,7 @@ mod tests {
         let mut known: Vec<String> = command
             .get_arguments()
             .filter_map(|arg| arg.get_long())
-            .filter(|long| !["config", "set"].contains(long))
+            .filter(|long| !["config", "set", "comet-grpc", "logic-grpc"].contains(long))
             .map(|long| format!("--{long}"))
             .collect();
         let mut given: Vec<&str> = all.options().iter().map(|(option, _)| *option).collect();

@@ -162,7 +162,9 @@ fn take_frames(
     happened: &mut std::collections::VecDeque<Happened>,
 ) -> Result<usize> {
     let mut used = 0;
-    while let Some(frame) = Session::decode(&input[used..]).context("the server sent what is no frame: is this the right port?")? {
+    while let Some(frame) =
+        Session::decode(&input[used..]).context("the server sent what is no frame: is this the right port?")?
+    {
         used += frame.len;
         session.handle_frame(&frame, now_ms, &mut |event| {
             happened.push_back(match event {

@@ -55,8 +55,11 @@ fn message(args: &PushArgs) -> Result<Value> {
         },
         (None, None) => bail!("a body is needed: text, - for stdin, or --base64"),
     }
-    let optional =
-        [("id", args.id.clone().map(Value::from)), ("ttl_ms", args.ttl_ms.map(Value::from)), ("speed", args.speed.map(Value::from))];
+    let optional = [
+        ("id", args.id.clone().map(Value::from)),
+        ("ttl_ms", args.ttl_ms.map(Value::from)),
+        ("speed", args.speed.map(Value::from)),
+    ];
     for (name, value) in optional {
         if let Some(value) = value {
             message[name] = value;

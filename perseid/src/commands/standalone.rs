@@ -44,6 +44,9 @@ async fn serve(args: &ServerArgs, mut loaded: Loaded, level: LogLevel) -> Result
     for (key, addr) in loaded.settings.exposed() {
         tracing::warn!(%addr, key, "listening beyond loopback without authentication: anybody there can be anybody");
     }
+    if args.comet_grpc.is_some() || args.logic_grpc.is_some() {
+        tracing::warn!("this version serves no gRPC: --comet-grpc and --logic-grpc are not listened on");
+    }
     let mut standalone = Standalone::start(loaded.settings.clone())?;
     say_ready(&standalone.ready_line())?;
     while let Some(reason) = signals.next().await {
