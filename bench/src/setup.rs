@@ -73,7 +73,7 @@ impl Setup {
             quiet: common.quiet,
             json: common.json.clone(),
             html: common.html.clone(),
-            command: std::iter::once("perseid bench").chain(args.iter().map(String::as_str)).collect::<Vec<_>>().join(" "),
+            command: command_line(args),
         };
         if !common.i_own_this_target {
             setup.refuse_strangers()?;
@@ -130,6 +130,23 @@ impl Launcher {
     }
 }
 
+/// The command line for the report, without the secrets in it.
+fn command_line(args: &[String]) -> String {
+    let mut words = vec!["perseid bench".to_owned()];
+    let mut secret = false;
+    for arg in args {
+        let (name, value) = arg.split_once('=').map_or((arg.as_str(), None), |(name, value)| (name, Some(value)));
+        let hides = matches!(name, "--api-token" | "--client-token");
+        words.push(match (secret, hides && value.is_some()) {
+            (true, _) => "***".to_owned(),
+            (false, true) => format!("{name}=***"),
+            (false, false) => arg.clone(),
+        });
+        secret = !secret && hides && value.is_none();
+    }
+    words.join(" ")
+}
+
 fn spawn(common: &Common) -> Result<Option<Spawn>> {
     if !common.spawn_server {
         if !common.server_args.is_empty() {
@@ -150,4 +167,16 @@ fn addresses(texts: &[String]) -> Result<Vec<SocketAddr>> {
         found.with_context(|| format!("{text}: no such address (host:port)"))
     };
     texts.iter().map(resolve).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::command_line;
+
+    #[test]
+    fn tokens_stay_out_of_reports() {
+        let args = ["push", "--api-token", "s1", "--client-token=s2", "--rate", "5", "--", "--set", "a=b"];
+        let line = command_line(&args.map(str::to_owned));
+        assert_eq!(line, "perseid bench push --api-token *** --client-token=*** --rate 5 -- --set a=b");
+    }
 }

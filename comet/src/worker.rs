@@ -181,9 +181,12 @@ impl Worker {
         }
         let mut events = Events::with_capacity(1024);
         let mut commands = Vec::new();
-        while !self.stopping {
+        loop {
             self.look_at_clock();
             self.take_commands(&mut commands);
+            if self.stopping {
+                break; // before the poll, which nothing may ever end
+            }
             let busy = self.run_room_slice() | self.run_broadcast_slice();
             self.run_timers();
             self.end_broken();

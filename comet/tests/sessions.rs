@@ -41,8 +41,8 @@ fn silence_ends_a_session_and_any_frame_keeps_it() {
     config.limits.silence_ms = 4000;
     let test = TestComet::start(config);
     for wires in [CLASSIC, EXTENDED] {
-        let mut silent = wires.map(|wire| test.login(wire, &auth("silent")));
-        let mut loud = wires.map(|wire| test.login(wire, &auth("loud")));
+        let mut silent = wires.map(|wire| test.login(wire, &auth(&format!("silent {wire:?}"))));
+        let mut loud = wires.map(|wire| test.login(wire, &auth(&format!("loud {wire:?}"))));
         let before = test.ended(CloseReason::HeartbeatTimeout);
         let (mut turn, ops) = (0, [op::HEARTBEAT, op::SUB, 1000, op::CHANGE_ROOM]);
         eventually("the silent are ended", || {

@@ -138,15 +138,14 @@ export class Overview {
       setText(button, room);
       button.title = t('rooms.use', { room });
       setText(row.querySelector('.online'), format.count(online));
-      row.querySelector('meter').max = most;
-      row.querySelector('meter').value = online;
+      row.querySelector('.share').style.width = `${(100 * online) / most}%`;
     });
   }
 
   #roomRow(body) {
     const button = el('button', { type: 'button', className: 'link' });
     button.addEventListener('click', () => this.#onRoom(button.textContent));
-    const share = el('meter', { min: 0, 'aria-hidden': 'true' });
+    const share = el('div', { className: 'share-box' }, el('div', { className: 'share' }));
     const row = el('tr', {}, el('td', {}, button), el('td', {}, share), el('td', { className: 'online number' }));
     return body.appendChild(row);
   }

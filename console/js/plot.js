@@ -184,7 +184,7 @@ export class Plot {
       const at = Math.round(MARGIN.left + (minute / minutes) * this.#plotWidth()) + 0.5;
       const last = minute === minutes;
       nodes.push(svg('line', { class: 'base', x1: at, x2: at, y1: bottom, y2: bottom + 3 }));
-      if (!last && this.#width < 320 && minute % 2 === 1) continue;
+      if (this.#width < 320 && (minutes - minute) % 2 === 1) continue;
       const words = last ? t('plot.now') : t('plot.ago', { minutes: minutes - minute });
       const anchor = last ? 'end' : 'middle';
       nodes.push(svg('text', { x: at, y: bottom + 15, 'text-anchor': anchor }, words));

@@ -3,7 +3,6 @@
 const EN = {
   'page.title': 'Perseid console',
   'page.skip': 'Skip to the test client',
-  'page.noscript': 'This page needs JavaScript; it is served by the node itself and asks nobody else.',
 
   'node.name': 'Node',
   'node.version': 'Version',

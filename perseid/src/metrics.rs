@@ -209,6 +209,7 @@ fn logic(out: &mut Out<'_>, parts: &Parts) -> fmt::Result {
     out.counter("api_connections_accepted", "HTTP connections accepted", logic.http_connections)?;
     out.gauge("api_connections_inflight", "HTTP connections open", logic.http_open)?;
     out.counter("api_accept_errors", "HTTP accepts that failed", logic.http_accept_errors)?;
+    out.counter("api_connections_timed_out", "HTTP connections that sent no request in time", logic.http_timed_out)?;
     out.counter("api_connections_broken", "HTTP connections that ended by an error", logic.http_broken)
 }
 

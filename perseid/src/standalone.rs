@@ -67,7 +67,6 @@ impl Standalone {
         let nodes = Arc::new(OneNode {
             comet: comet.clone(),
             registry: registry.clone(),
-            log: log.clone(),
             draining: draining.clone(),
             started_ms,
             addresses: Addresses::default(),

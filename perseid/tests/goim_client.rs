@@ -112,7 +112,7 @@ fn operations_are_filtered_but_in_rooms() {
     for transport in BOTH {
         let auth = json!({ "mid": 1, "key": "k", "room_id": "live://a", "accepts": [1000] });
         let mut client = Client::classic(&server, transport, &auth);
-        let mut got = |client: &mut Client, http: &mut Http, op: i32| {
+        let got = |client: &mut Client, http: &mut Http, op: i32| {
             for route in ["keys?keys=k", "mids?mids=1", "all?x=", "room?type=live&room=a"] {
                 http.goim_push(&format!("{route}&operation={op}"), route.split('?').next().unwrap().as_bytes());
             }

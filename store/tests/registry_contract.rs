@@ -74,6 +74,10 @@ impl Model {
         rows
     }
 
+    fn addresses(&self) -> u64 {
+        self.rows.values().filter_map(|row| Some(row.peer?.ip())).collect::<HashSet<_>>().len() as u64
+    }
+
     fn counts(&self) -> Counts {
         let users: HashSet<i64> = self.rows.values().map(|row| row.mid).filter(|&mid| mid > 0).collect();
         Counts { sessions: self.rows.len() as u64, users: users.len() as u64 }
@@ -95,6 +99,7 @@ fn check_history<R: SessionRegistry>(registry: &R, steps: Vec<Step>) -> Result<(
             prop_assert_eq!(addrs, rows.iter().map(|row| row.addr).collect::<Vec<_>>());
         }
         prop_assert_eq!(registry.counts(), model.counts());
+        prop_assert_eq!(registry.addresses(), model.addresses());
     }
     Ok(())
 }
@@ -102,7 +107,7 @@ fn check_history<R: SessionRegistry>(registry: &R, steps: Vec<Step>) -> Result<(
 fn apply<R: SessionRegistry>(registry: &R, model: &mut Model, at: u32, step: Step) -> Result<(), TestCaseError> {
     match step {
         Step::Open { key: n, mid, node, takeover, platform, device_id } => {
-            let peer = Some("127.0.0.1:9".parse().unwrap());
+            let peer = Some(format!("127.0.0.{}:{}", node + 1, 9 + at).parse().unwrap());
             let new = NewSession { platform, device_id, peer, extended: mid == 1, ..session(key(n), mid, addr(node, at)) };
             let device_id = if device_id.is_empty() { platform } else { device_id };
             let row = SessionRow {

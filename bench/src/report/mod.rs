@@ -234,7 +234,7 @@ fn number(value: f64) -> String {
 }
 
 /// A whole number, with its thousands apart.
-fn group(value: f64) -> String {
+pub(crate) fn group(value: f64) -> String {
     let digits = format!("{:.0}", value.abs());
     let mut text = String::new();
     for (n, digit) in digits.chars().enumerate() {

@@ -5,7 +5,7 @@ use super::room::{Hall, Seen, delivered_per_s, measure};
 use super::{Bench, QUIET_NS, server_cpu_ns, us_each};
 use crate::cli::Room;
 use crate::clock::SECOND;
-use crate::report::{Integrity, RunReport};
+use crate::report::{Integrity, RunReport, group};
 use crate::stats::to_f64;
 use crate::watch::Watch;
 use anyhow::Result;
@@ -134,11 +134,13 @@ fn verdict(seen: &Seen) -> String {
 fn show(report: &mut RunReport, trials: &[Trial]) {
     for trial in trials {
         let cpu = trial.us_per_delivery.map_or(String::new(), |us| format!(", {us:.3} µs each"));
-        let verdict = if trial.verdict.is_empty() { "carried" } else { &trial.verdict };
-        report.notes.push(format!(
-            "{:.0} messages/s: {:.0} deliveries/s{cpu}, p99 {:.0} ms: {verdict}",
-            trial.rate, trial.deliveries_per_s, trial.p99_ms
-        ));
+        let outcome = match trial.verdict.as_str() {
+            "" => format!("carried{cpu}, p99 {:.0} ms", trial.p99_ms),
+            // What it cost until it was given up says nothing.
+            reason => reason.to_owned(),
+        };
+        let (rate, came) = (trial.rate, group(trial.deliveries_per_s));
+        report.notes.push(format!("{rate:.0} messages/s: {came} deliveries/s: {outcome}"));
     }
     let carried = trials.iter().filter(|trial| trial.verdict.is_empty());
     match carried.max_by(|a, b| a.deliveries_per_s.total_cmp(&b.deliveries_per_s)) {

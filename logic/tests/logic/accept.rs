@@ -4,10 +4,11 @@ use std::future::Future;
 use std::task::{Context, Poll, Waker};
 
 use axum::body::Bytes;
-use perseid_log::AppendError;
+use perseid_log::{AppendError, EventLog, Record};
 use perseid_logic::snowflake::made_ms;
 use perseid_logic::{Config, PushAnswer, PushError, PushRequest, Target};
-use perseid_rpc::PushType;
+use perseid_rpc::{PushMsg, PushType};
+use prost::Message;
 
 use crate::fakes::{FakeNodes, Mode, World, room};
 
@@ -184,7 +185,10 @@ fn retries_are_known_after_a_restart() {
     now(before.accept.push(push(mids(&[7])), NOW)).unwrap().unwrap();
 
     let after = World::new();
-    before.log.pushes().iter().for_each(|push| after.accept.restore(push, NOW + 3));
+    let restore = &mut |records: &[Record]| {
+        records.iter().for_each(|record| after.accept.restore(&PushMsg::decode(record.value.clone()).unwrap(), record.ts_ms));
+    };
+    assert_eq!(before.log.replay(restore).unwrap(), 2);
     let again = now(after.accept.push(with_id("x", "body"), NOW + 10_000)).unwrap().unwrap();
     assert_eq!(again, PushAnswer { duplicate: true, ..first });
     assert_eq!(now(after.accept.push(with_id("x", "other"), NOW)).unwrap(), Err(PushError::Conflict));

@@ -6,8 +6,11 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::http::{Method, Request, Response};
 use http_body_util::BodyExt;
-use perseid_log::{AppendDone, AppendError, Consumer, Counters, EventLog, HistogramSnapshot, LogError, LogStatus, Start, Topic};
+use perseid_log::{
+    AppendDone, AppendError, Consumer, Counters, EventLog, HistogramSnapshot, LogError, LogStatus, Record, Start, Topic,
+};
 use perseid_logic::metrics::MetricsSnapshot;
+use perseid_logic::snowflake::made_ms;
 use perseid_logic::{Accept, Api, Config, Metrics, NodeInfo, Nodes, Totals, router};
 use perseid_protocol::SessionKey;
 use perseid_protocol::push::SessionAddr;
@@ -82,8 +85,14 @@ impl EventLog for FakeLog {
         Err(LogError::Closed)
     }
 
-    fn replay(&self, _on_records: &mut dyn FnMut(&[perseid_log::Record])) -> Result<u64, LogError> {
-        Ok(0)
+    fn replay(&self, on_records: &mut dyn FnMut(&[Record])) -> Result<u64, LogError> {
+        let record = |(offset, push): (u64, &PushMsg)| {
+            let value = Bytes::from(push.encode_to_vec());
+            Record { offset, topic: Topic::Push, ts_ms: made_ms(push.id), value }
+        };
+        let records: Vec<Record> = (1..).zip(&self.pushes()).map(record).collect();
+        records.chunks(2).for_each(on_records);
+        Ok(records.len() as u64)
     }
 
     fn status(&self) -> LogStatus {

@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use perseid_comet::Comet;
 use perseid_comet::link::{Answer, Connect, Connected, LogicLink, Refused, Ticket, Upstream};
 use perseid_job::{Lane, LaneError, Routes};
-use perseid_log::EventLog;
 use perseid_logic::{ConnectRequest, Logic, NodeInfo, Nodes, Totals};
 use perseid_protocol::SessionKey;
 use perseid_protocol::push::{Delivery, SessionAddr};
@@ -81,7 +80,6 @@ impl Routes for RegistryRoutes {
 pub(super) struct OneNode {
     pub(super) comet: Arc<Comet>,
     pub(super) registry: Arc<dyn SessionRegistry>,
-    pub(super) log: Arc<dyn EventLog>,
     pub(super) draining: Arc<AtomicBool>,
     pub(super) started_ms: u64,
     pub(super) addresses: Addresses,
@@ -139,16 +137,9 @@ impl Nodes for OneNode {
     }
 
     fn is_ready(&self) -> Result<(), String> {
-        if self.draining.load(Ordering::Relaxed) {
-            return Err("this node is draining".to_owned());
-        }
         if !self.comet.is_healthy() {
             return Err("a worker of the comet has ended; restart this process".to_owned());
         }
-        let status = self.log.status();
-        match status.poisoned.or(status.refusing) {
-            Some(reason) => Err(format!("the event log takes nothing: {reason}")),
-            None => Ok(()),
-        }
+        Ok(())
     }
 }
