@@ -1,0 +1,339 @@
+//! Order and loss: whatever sockets do, a session gets its pushes in order, whole, once; and each one that it does not get
+//! is counted.
+//!
+//! One thread delivers numbered pushes to keys, rooms and all, moves sessions between rooms, and reads from each socket as
+//! much as chance will have it, so that frames are torn at any place while everything else goes on. Before each move it
+//! waits until the workers have taken what was delivered: so it knows exactly who was to get what.
+
+mod support;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use perseid_comet::{Config, RoomConfig};
+use perseid_protocol::push::{Drop, Push};
+use support::logic::auth_in;
+use support::*;
+
+const OP: i32 = 1000;
+const FILTERED_OP: i32 = 1001;
+
+/// Shape of one run.
+#[derive(Clone, Copy)]
+struct Run {
+    workers: usize,
+    sessions: usize,
+    steps: usize,
+    body_bytes_max: usize,
+    ring_bytes_max: usize,
+    session_bytes_max: usize,
+    node_bytes_max: usize,
+    pace_ms: u64,
+}
+
+const ROOMY: Run = Run {
+    workers: 1,
+    sessions: 14,
+    steps: 500,
+    body_bytes_max: 30_000,
+    ring_bytes_max: 1 << 30,
+    session_bytes_max: 1 << 30,
+    node_bytes_max: 1 << 40,
+    pace_ms: 0,
+};
+
+/// How a session reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pace {
+    Always,
+    Little,
+    Never,
+}
+
+struct Member {
+    key: String,
+    client: Client,
+    room: usize,
+    /// Never slow: it is to get everything.
+    steady: bool,
+    pace: Pace,
+    /// What it was to get, if nothing is dropped.
+    addressed: BTreeSet<u64>,
+    got: Vec<u64>,
+}
+
+impl Member {
+    /// Takes note of frames, each of which has to be whole and newer than all before.
+    fn take(&mut self, frames: Vec<Got>) {
+        for got in frames {
+            assert_eq!(got.header.op, OP);
+            let number = number_of(&got.body);
+            assert!(self.got.last().is_none_or(|last| *last < number), "{}: {number} after {:?}", self.key, self.got.last());
+            assert!(self.addressed.contains(&number), "{}: {number} was not for it", self.key);
+            self.got.push(number);
+        }
+    }
+}
+
+fn body(number: u64, len: usize) -> Vec<u8> {
+    let mut body = number.to_be_bytes().to_vec();
+    body.extend((0..len).map(|at| (number as usize * 31 + at) as u8));
+    body
+}
+
+fn number_of(bytes: &[u8]) -> u64 {
+    let number = u64::from_be_bytes(*bytes.first_chunk().unwrap());
+    assert!(bytes == body(number, bytes.len() - 8), "the body of {number} is damaged");
+    number
+}
+
+fn room_name(room: usize) -> String {
+    if room == 0 { String::new() } else { format!("live://{room}") }
+}
+
+struct World {
+    test: TestComet,
+    random: Random,
+    members: Vec<Member>,
+    /// One session for each worker, to see that it has taken what was delivered.
+    fences: Vec<Client>,
+    number: u64,
+    fence_number: u64,
+    /// (session, push) pairs that have to be accounted for.
+    addressed: u64,
+}
+
+impl World {
+    fn new(run: Run, seed: u64) -> Self {
+        let config = Config {
+            workers: run.workers,
+            session_bytes_max: run.session_bytes_max,
+            node_bytes_max: run.node_bytes_max,
+            write_stall_ms: 600_000,
+            room: RoomConfig { ring_bytes_max: run.ring_bytes_max, pace_ms: run.pace_ms, ..RoomConfig::default() },
+            ..config()
+        };
+        let test = TestComet::start(config);
+        let mut random = Random(seed);
+        let mut fences = Vec::new();
+        // Which worker a connection comes to is the kernel's choice.
+        for worker in 0..run.workers {
+            loop {
+                let key = format!("fence {worker}");
+                let client = test.login(TCP, &auth_in(&key, "", &[OP]));
+                if usize::from(test.addr(&key).worker) == worker {
+                    break fences.push(client);
+                }
+            }
+        }
+        eventually("only fences", || test.comet.connections() == run.workers as u64);
+        let members = (0..run.sessions)
+            .map(|nth| {
+                let room = random.below(3);
+                let key = format!("s{nth}");
+                let auth = auth_in(&key, &room_name(room), &[OP]);
+                let steady = nth < 4;
+                let wire = WIRES[nth % 4];
+                let client = if steady { test.login(wire, &auth) } else { test.login_narrow(wire, &auth) };
+                Member { key, client, room, steady, pace: Pace::Always, addressed: BTreeSet::new(), got: Vec::new() }
+            })
+            .collect();
+        Self { test, random, members, fences, number: 0, fence_number: 0, addressed: 0 }
+    }
+
+    /// Waits until each worker has taken all that was delivered.
+    fn fence(&mut self) {
+        self.fence_number += 1;
+        for (worker, client) in self.fences.iter_mut().enumerate() {
+            let number = self.fence_number;
+            self.test.push_key(&format!("fence {worker}"), push(OP, format!("fence {number}")));
+            // Pushes to all come to it, too.
+            while client.next_frame().body != format!("fence {number}").as_bytes() {}
+        }
+        self.addressed += self.fences.len() as u64;
+    }
+
+    fn deliver_some(&mut self, body_bytes_max: usize) {
+        let mut batch = Vec::new();
+        for _ in 0..1 + self.random.below(8) {
+            self.number += 1;
+            let number = self.number;
+            let filtered = self.random.one_in(10);
+            let op = if filtered { FILTERED_OP } else { OP };
+            let big = self.random.one_in(4);
+            let len = self.random.below(if big { body_bytes_max } else { 200 });
+            let push = push(op, body(number, len));
+            match self.random.below(8) {
+                0 | 1 => {
+                    let nth = self.random.below(self.members.len());
+                    let member = &mut self.members[nth];
+                    batch.push(to_session(self.test.addr(&member.key), push));
+                    if !filtered {
+                        member.addressed.insert(number);
+                    }
+                    self.addressed += 1;
+                }
+                2 => {
+                    let speed = [0, 0, 500, 5000][self.random.below(4)];
+                    batch.push(to_all(speed, push));
+                    if !filtered {
+                        for member in &mut self.members {
+                            member.addressed.insert(number);
+                        }
+                    }
+                    self.addressed += (self.members.len() + self.fences.len()) as u64;
+                }
+                _ => {
+                    let room = 1 + self.random.below(2);
+                    let push = Push { op: OP, ..push };
+                    batch.push(to_room(&room_name(room), push));
+                    for member in self.members.iter_mut().filter(|member| member.room == room) {
+                        member.addressed.insert(number);
+                        self.addressed += 1;
+                    }
+                }
+            }
+        }
+        self.test.deliver(batch);
+    }
+
+    /// Moves a session. It may be slow: that it has moved is seen at the rooms.
+    fn move_one(&mut self) {
+        let nth = self.random.below(self.members.len());
+        let room = self.random.below(3);
+        let member = &self.members[nth];
+        if member.steady || member.room == room {
+            return;
+        }
+        self.fence();
+        let online = |test: &TestComet, room| test.comet.room_online(&room_name(room));
+        let member = &mut self.members[nth];
+        let before = (online(&self.test, member.room), online(&self.test, room));
+        let old = member.room;
+        let (_, frame) = member.client.frame(perseid_protocol::op::CHANGE_ROOM, room_name(room).as_bytes());
+        member.client.send(&frame);
+        member.room = room;
+        // While much waits for it, it is not read: then it has to read.
+        let test = &self.test;
+        let mut replied = false;
+        eventually("moved", || {
+            let moved = (old == 0 || online(test, old) + 1 == before.0) && (room == 0 || online(test, room) == before.1 + 1);
+            if !moved || room == 0 && old == 0 {
+                let frames = member.client.read_now(100_000);
+                replied |= take_with_reply(member, frames);
+            }
+            moved
+        });
+    }
+
+    fn read_some(&mut self) {
+        for nth in 0..self.members.len() {
+            let bytes_max = 1 + self.random.below(20_000);
+            let pace = match self.random.below(12) {
+                0 => Pace::Never,
+                1 => Pace::Little,
+                2 => Pace::Always,
+                _ => self.members[nth].pace,
+            };
+            let member = &mut self.members[nth];
+            member.pace = if member.steady { Pace::Always } else { pace };
+            match member.pace {
+                Pace::Always => read_with_replies(member, usize::MAX),
+                Pace::Little => read_with_replies(member, bytes_max),
+                Pace::Never => {}
+            }
+        }
+    }
+
+    /// All read until every push is accounted for.
+    fn settle(&mut self) {
+        self.fence();
+        let addressed = self.addressed;
+        let (test, members) = (&self.test, &mut self.members);
+        eventually("every push is accounted for", || {
+            members.iter_mut().for_each(|member| read_with_replies(member, usize::MAX));
+            for client in &mut self.fences {
+                client.read_now(usize::MAX);
+            }
+            let accounted = test.accounted();
+            assert!(accounted <= addressed, "{accounted} accounted for, {addressed} addressed");
+            accounted == addressed && test.comet.queued_bytes() == 0 && test.sum(|metrics| &metrics.blocked) == 0
+        });
+        // What is delivered is on its way at least.
+        eventually("what is delivered has come", || {
+            members.iter_mut().for_each(|member| read_with_replies(member, usize::MAX));
+            let got: u64 = members.iter().map(|member| member.got.len() as u64).sum();
+            let delivered: u64 = (0..3).map(|way| test.sum(|metrics| &metrics.delivered[way])).sum();
+            let to_fences = delivered - got.min(delivered);
+            let missing: u64 = members.iter().map(|member| (member.addressed.len() - member.got.len()) as u64).sum();
+            let dropped = [Drop::Slow, Drop::Closing].map(|reason| test.dropped(reason)).iter().sum::<u64>();
+            assert!(missing >= dropped || to_fences > 0);
+            missing == dropped
+        });
+    }
+}
+
+/// Takes pushes and passes over replies to CHANGE_ROOM.
+fn take_with_reply(member: &mut Member, frames: Vec<Got>) -> bool {
+    let (replies, pushes): (Vec<Got>, Vec<Got>) =
+        frames.into_iter().partition(|got| got.header.op == perseid_protocol::op::CHANGE_ROOM_REPLY);
+    member.take(pushes);
+    !replies.is_empty()
+}
+
+fn read_with_replies(member: &mut Member, bytes_max: usize) {
+    let frames = member.client.read_now(bytes_max);
+    take_with_reply(member, frames);
+}
+
+fn run(run: Run, seed: u64) -> BTreeMap<&'static str, u64> {
+    println!("COMET_SEED={seed} (workers {}, ring {}, session {})", run.workers, run.ring_bytes_max, run.session_bytes_max);
+    let mut world = World::new(run, seed);
+    for _ in 0..run.steps {
+        match world.random.below(10) {
+            0 => world.move_one(),
+            1..=5 => world.deliver_some(run.body_bytes_max),
+            _ => world.read_some(),
+        }
+    }
+    world.settle();
+    for member in &world.members {
+        if member.steady && run.ring_bytes_max == ROOMY.ring_bytes_max {
+            assert!(member.addressed.iter().eq(&member.got), "{} was never slow and did not get everything", member.key);
+        }
+    }
+    let drops = Drop::ALL.into_iter().map(|reason| (reason.word(), world.test.dropped(reason))).collect();
+    let World { test, members, fences, .. } = world;
+    drop((members, fences));
+    test.assert_empty();
+    drops
+}
+
+#[test]
+fn order_holds_and_nothing_is_lost_where_there_is_room() {
+    for seed in seeds(3) {
+        for workers in [1, 2] {
+            let drops = run(Run { workers, ..ROOMY }, seed);
+            assert_eq!((drops["slow"], drops["offline"], drops["expired"]), (0, 0, 0), "{drops:?}");
+        }
+    }
+}
+
+#[test]
+fn order_holds_when_rooms_are_paced() {
+    for seed in seeds(2) {
+        let drops = run(Run { pace_ms: 20, steps: 300, ..ROOMY }, seed);
+        assert_eq!(drops["slow"], 0, "{drops:?}");
+    }
+}
+
+#[test]
+fn what_no_longer_fits_is_dropped_whole_and_counted() {
+    let tiny = Run { ring_bytes_max: 60_000, session_bytes_max: 40_000, ..ROOMY };
+    let mut dropped = 0;
+    for seed in seeds(3) {
+        dropped += run(tiny, seed)["slow"];
+        dropped += run(Run { ring_bytes_max: 1 << 30, ..tiny }, seed)["slow"];
+        dropped += run(Run { node_bytes_max: 200_000, ring_bytes_max: 1 << 30, session_bytes_max: 1 << 30, ..tiny }, seed)["slow"];
+    }
+    assert!(dropped > 0, "nothing was dropped: the test is too kind");
+}
