@@ -122,6 +122,8 @@ pub(crate) struct Worker {
     stopping: bool,
     /// Most sessions since memory was last given back.
     peak_sessions: usize,
+    /// Looked at once a second: giving back is dear.
+    memory_looked_at_s: u64,
 }
 
 impl Worker {
@@ -163,6 +165,7 @@ impl Worker {
             drain: None,
             stopping: false,
             peak_sessions: 0,
+            memory_looked_at_s: 0,
         })
     }
 

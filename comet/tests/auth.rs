@@ -1,5 +1,7 @@
 //! The way into service: AUTH first, in time, answered now or later, by logic and nobody else.
 
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use std::time::Duration;

@@ -5,6 +5,8 @@
 //! much as chance will have it, so that frames are torn at any place while everything else goes on. Before each move it
 //! waits until the workers have taken what was delivered: so it knows exactly who was to get what.
 
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -333,7 +335,8 @@ fn what_no_longer_fits_is_dropped_whole_and_counted() {
     for seed in seeds(3) {
         dropped += run(tiny, seed)["slow"];
         dropped += run(Run { ring_bytes_max: 1 << 30, ..tiny }, seed)["slow"];
-        dropped += run(Run { node_bytes_max: 200_000, ring_bytes_max: 1 << 30, session_bytes_max: 1 << 30, ..tiny }, seed)["slow"];
+        dropped +=
+            run(Run { node_bytes_max: 200_000, ring_bytes_max: 1 << 30, session_bytes_max: 1 << 30, ..tiny }, seed)["slow"];
     }
     assert!(dropped > 0, "nothing was dropped: the test is too kind");
 }

@@ -1,5 +1,7 @@
 //! What is particular to WebSocket: upgrades, messages that hold frames, violations.
 
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use std::io::Read;

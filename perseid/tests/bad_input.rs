@@ -351,7 +351,7 @@ fn upgrades_that_are_none() {
         ("no HTTP", "hello\r\n\r\n".to_owned(), 400),
         ("many headers", with(&many), 431),
         ("an endless header", with(&format!("Cookie: {}", "x".repeat(20_000))), 431),
-        ("headers without an end", with(&"X: y\r\n".repeat(40)).replace("\r\n\r\n", "\r\n") + &"Z: z".repeat(3000), 431),
+("headers without an end", good.trim_end().to_owned() + &"\r\nX: y".repeat(3000), 431),
         ("a line without an end", format!("GET /{}", "x".repeat(20_000)), 431),
     ];
     for (what, request, status) in &cases {
@@ -360,7 +360,8 @@ fn upgrades_that_are_none() {
         let _ = http.write(request.as_bytes());
         let response = http.response().unwrap_or_else(|error| panic!("{what}: {error}"));
         assert_eq!(response.status, *status, "{what}: {}", response.text());
-        assert!(!response.body.is_empty() && response.header("connection") == Some("close"), "{what}");
+        let connection = if *status == 426 { "Upgrade" } else { "close" };
+        assert!(!response.body.is_empty() && response.header("connection") == Some(connection), "{what}");
         assert!(http.is_closed(), "{what}");
         neighbours.are_well(what);
     }

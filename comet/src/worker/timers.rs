@@ -25,7 +25,9 @@ impl Worker {
         }
         let mut due = std::mem::take(&mut self.due);
         self.wheel.advance(self.env.now_ms, &mut due);
-        if !due.is_empty() {
+        let second = self.env.now_ms / 1000;
+        if second != self.memory_looked_at_s {
+            self.memory_looked_at_s = second;
             self.give_memory_back();
         }
         for (tick, key) in due.drain(..) {

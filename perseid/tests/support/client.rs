@@ -55,11 +55,16 @@ impl Client {
     /// Connects; on WebSocket the upgrade is done, too.
     pub(crate) fn connect(server: &Server, transport: Transport) -> Self {
         let mut client = Self::connect_raw(transport.addr(server), transport);
-        if transport == Transport::WebSocket {
-            client.write(&websocket::upgrade("/sub"));
-            client.take_upgrade();
-        }
+        client.upgrade();
         client
+    }
+
+    /// On WebSocket: asks for the upgrade and reads the response.
+    pub(crate) fn upgrade(&mut self) {
+        if self.transport == Transport::WebSocket {
+            self.write(&websocket::upgrade("/sub"));
+            self.take_upgrade();
+        }
     }
 
     /// Connects and does nothing more.
@@ -88,10 +93,15 @@ impl Client {
     /// Connects and authenticates as a classic client, with this AUTH body.
     pub(crate) fn classic(server: &Server, transport: Transport, auth: &Value) -> Self {
         let mut client = Self::connect(server, transport);
-        client.send(&frame::classic(1, frame::AUTH, 1, auth.to_string().as_bytes()));
-        let reply = client.next();
-        assert_eq!((reply.head(), reply.body.len(), reply.extended), ((1, frame::AUTH_REPLY, 1), 0, None));
+        client.authenticate(auth);
         client
+    }
+
+    /// A classic AUTH that must be accepted.
+    pub(crate) fn authenticate(&mut self, auth: &Value) {
+        self.send(&frame::classic(1, frame::AUTH, 1, auth.to_string().as_bytes()));
+        let reply = self.next();
+        assert_eq!((reply.head(), reply.body.len(), reply.extended), ((1, frame::AUTH_REPLY, 1), 0, None));
     }
 
     /// A classic session of user `mid` that accepts operation 1000.

@@ -75,8 +75,12 @@ impl Server {
     /// SIGKILL, and it is gone.
     pub(crate) fn kill9(mut self) -> Stopped {
         self.process.child.kill().expect("a process to kill");
-        let exit = self.process.wait();
-        assert_eq!(exit, None, "killed, but it exited first");
+        self.killed()
+    }
+
+    /// Waits for a process that a signal has ended.
+    pub(crate) fn killed(mut self) -> Stopped {
+        assert_eq!(self.process.wait(), None, "it exited by itself");
         Stopped { dir: self.dir, args: self.args }
     }
 
