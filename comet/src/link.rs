@@ -17,7 +17,8 @@ pub trait LogicLink: Send + Sync + 'static {
     /// A session that was accepted has ended.
     fn disconnect(&self, session: &SessionKey, mid: i64, addr: SessionAddr);
 
-    /// A session sends something to the business. Its next frames wait until this is answered.
+    /// A session sends something to the business. Its next frames wait until this is answered; only
+    /// HEARTBEAT does not.
     fn receive(&self, frame: &Upstream<'_>, ticket: Ticket) -> Answer<()>;
 }
 

@@ -179,3 +179,27 @@ fn a_slow_walk_to_all_counts_sessions_and_delays_nothing_else() {
     drop(clients);
     test.assert_empty();
 }
+
+#[test]
+fn those_who_stay_get_everything_while_others_leave() {
+    let test = TestComet::start(config());
+    let mut random = Random(11);
+    // More than one slice of a pass: who leaves in the middle of it moves the others about.
+    let mut members = Vec::new();
+    for round in 0..20_u8 {
+        while members.len() < 300 {
+            let wire = WIRES[random.below(4)];
+            members.push(test.login(wire, &auth_in("", "live://1", &[])));
+        }
+        test.push_room("live://1", push(1, vec![round]));
+        for _ in 0..150 {
+            let nth = random.below(members.len());
+            members.swap_remove(nth);
+        }
+        for member in &mut members {
+            assert_eq!(member.next_frame().body, [round]);
+        }
+    }
+    drop(members);
+    test.assert_empty();
+}

@@ -266,8 +266,8 @@ fn requests_of_one_that_reads_no_replies_wait() {
         let mut client = test.login_narrow(wire, &auth("asks"));
         let mut sender = client.sender();
         const REQUESTS: i32 = 6000;
-        // Each reply repeats 1,000 bytes: more than the sockets hold.
-        let body = vec![b'1'; 1000];
+        // Each reply repeats this: more than the sockets hold.
+        let body = many_operations(1000);
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 for seq in 0..REQUESTS {
@@ -288,10 +288,50 @@ fn requests_of_one_that_reads_no_replies_wait() {
     }
 }
 
+/// A list of operations, so many bytes long.
+fn many_operations(len: usize) -> Vec<u8> {
+    let mut list = String::from("1");
+    while list.len() + 5 <= len {
+        list.push_str(",2345");
+    }
+    while list.len() < len {
+        list.push('6');
+    }
+    list.into_bytes()
+}
+
 /// On WebSocket in two fragments.
 fn ws_or_not(wire: Wire, frame: &[u8]) -> Vec<u8> {
     if !wire.websocket {
         return frame.to_vec();
     }
     [ws_frame(0x02, &frame[..100]), ws_frame(0x80, &frame[100..])].concat()
+}
+
+#[test]
+fn requests_that_came_during_a_pause_are_read_after_it() {
+    let test = TestComet::start_narrow(Config { write_stall_ms: 600_000, ..config() });
+    for wire in WIRES {
+        let mut client = test.login_narrow(wire, &auth("asks"));
+        // Frames of 1,024 bytes fill a read exactly: nothing is half read when replies have piled up.
+        let body = many_operations(1024 - if wire.extended { 72 } else { 16 });
+        let count = 400;
+        let send = |client: &mut Client, count: u64| {
+            let frames: Vec<u8> = (0..count).flat_map(|_| client.frame(op::SUB, &body).1).collect();
+            client.send(&frames);
+        };
+        send(&mut client, count);
+        let received = || test.sum(|metrics| &metrics.frames_received);
+        let before = received();
+        eventually("it is paused", || test.comet.queued_bytes() > 256 << 10);
+        send(&mut client, 1);
+        send(&mut client, 1);
+        std::thread::sleep(Duration::from_millis(50));
+        assert!(received() <= before + count);
+        for seq in 2..count as i32 + 4 {
+            assert_eq!(client.next_frame().header.seq, seq, "{wire:?}");
+        }
+        drop(client);
+        test.assert_empty();
+    }
 }

@@ -6,7 +6,7 @@ mod fingerprint;
 mod retries;
 
 use std::future::Future;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use bytes::Bytes;
 use perseid_log::{AppendError, EventLog, Offset, Topic};
@@ -156,7 +156,7 @@ pub struct Accept {
     registry: Arc<dyn SessionRegistry>,
     nodes: Arc<dyn Nodes>,
     ids: Snowflake,
-    bounds: check::Bounds,
+    bounds: RwLock<check::Bounds>,
     shared: Arc<Shared>,
 }
 
@@ -211,9 +211,18 @@ impl Accept {
             registry,
             nodes,
             ids: Snowflake::new(config.snowflake_worker),
-            bounds: check::Bounds { body_bytes_max: config.push_bytes_max, targets_max: config.targets_max },
+            bounds: RwLock::new(check::Bounds::of(config)),
             shared: Arc::new(Shared { retries, metrics }),
         }
+    }
+
+    /// Goes on with other bounds for pushes.
+    pub(crate) fn reload(&self, config: &Config) {
+        *self.bounds.write().unwrap_or_else(PoisonError::into_inner) = check::Bounds::of(config);
+    }
+
+    fn bounds(&self) -> check::Bounds {
+        *self.bounds.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Accepts a push; the answer comes when the log has it.
@@ -245,7 +254,7 @@ impl Accept {
     }
 
     fn try_submit(&self, mut request: PushRequest, now_ms: u64) -> Result<Pending, PushError> {
-        check::check(&mut request, &self.bounds)?;
+        check::check(&mut request, &self.bounds())?;
         let issued = self.ids.next(now_ms);
         if issued.lead_ms > LEAD_MS_MAX {
             return Err(PushError::RateLimited { retry_after_ms: issued.lead_ms });

@@ -10,7 +10,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use axum::routing::get;
 use perseid_comet::metrics::{Cell, Histogram, SECONDS_BOUNDS, WorkerMetrics};
-use perseid_log::HistogramSnapshot;
+use perseid_log::{ConsumerState, HistogramSnapshot};
 use perseid_protocol::CloseReason;
 use perseid_protocol::push::Drop;
 use prometheus_client::collector::Collector;
@@ -115,7 +115,7 @@ impl Out<'_> {
 }
 
 fn put_histogram(encoder: &mut MetricEncoder<'_>, histogram: &HistogramSnapshot) -> fmt::Result {
-    let bounds = histogram.bounds_seconds.iter().copied().chain([f64::MAX]);
+    let bounds = histogram.bounds_seconds.iter().copied().chain([f64::INFINITY]);
     let buckets: Vec<(f64, u64)> = bounds.zip(histogram.counts.iter().copied()).collect();
     encoder.encode_histogram::<NoLabelSet>(histogram.sum_seconds, histogram.count(), &buckets, None)
 }
@@ -235,6 +235,11 @@ fn log(out: &mut Out<'_>, parts: &Parts) -> fmt::Result {
     out.gauge("log_refusing", "1 while there is no space", log.refusing.is_some().into())?;
     let lags = log.consumers.iter().map(|consumer| (vec![("consumer", consumer.name.as_str())], consumer.lag));
     out.gauges("log_consumer_lag", "Durable records that a consumer has not seen", lags)?;
+    let stopped = log.consumers.iter().map(|consumer| {
+        let stopped = matches!(consumer.state, ConsumerState::Stopped(_));
+        (vec![("consumer", consumer.name.as_str())], u64::from(stopped))
+    });
+    out.gauges("log_consumer_stopped", "1 for a consumer that will get nothing more: needs a restart", stopped)?;
     let counters = log.counters;
     for (name, help, value) in [
         ("log_records", "Records made durable", counters.records),
@@ -247,6 +252,8 @@ fn log(out: &mut Out<'_>, parts: &Parts) -> fmt::Result {
         ("log_rolls", "Segments begun", counters.rolls),
         ("log_space_waits", "Times the writer waited for zeroed space", counters.space_waits),
         ("log_segments_deleted", "Segments deleted by retention", counters.segments_deleted),
+        ("log_reread", "Records read again from disk", counters.reread),
+        ("log_done_panics", "Callbacks of appends that panicked: a defect", counters.done_panics),
         ("log_torn_bytes", "Bytes of a torn tail cut off at the start", counters.torn_bytes),
     ] {
         out.counter(name, help, value)?;

@@ -108,9 +108,11 @@ impl Standalone {
         .to_string()
     }
 
-    /// Goes on with what may change while it runs: timeouts and limits of the comet.
+    /// Goes on with what may change while it runs: the keys that the table marks so.
     pub fn reload(&mut self, settings: Settings) {
-        self.parts.comet.reload(comet_config(&settings, self.parts.started_ms));
+        let comet = comet_config(&settings, self.parts.started_ms);
+        self.parts.comet.reload(perseid_comet::Config { node_id: self.parts.comet.config().node_id.clone(), ..comet });
+        self.api.reload(logic_config(&settings));
         self.settings = settings;
     }
 }

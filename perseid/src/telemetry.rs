@@ -1,7 +1,5 @@
 //! Logs of the process, on stderr.
 
-mod rate_limit;
-
 use std::io::{self, IsTerminal};
 
 use tracing_subscriber::filter::ParseError;
@@ -10,8 +8,6 @@ use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
 
 use crate::config::{LogFormat, Telemetry};
-
-pub use rate_limit::RateLimit;
 
 /// Why there is no log.
 #[derive(Debug)]

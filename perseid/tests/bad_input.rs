@@ -1,5 +1,7 @@
 //! Whatever a client or a caller sends, it gets the documented answer, and nobody else notices.
 
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use std::io::Write;
@@ -309,7 +311,11 @@ fn websocket_violations() {
     for (what, bytes, code) in &cases {
         // Before AUTH and after.
         for live in [false, true] {
-            let mut client = if live { Client::user(&server, Transport::WebSocket, 2) } else { Client::connect(&server, Transport::WebSocket) };
+            let mut client = if live {
+                Client::user(&server, Transport::WebSocket, 2)
+            } else {
+                Client::connect(&server, Transport::WebSocket)
+            };
             client.write_if_open(bytes);
             let end = client.end();
             let found = end.close.map(|(code, _)| code);
@@ -351,7 +357,7 @@ fn upgrades_that_are_none() {
         ("no HTTP", "hello\r\n\r\n".to_owned(), 400),
         ("many headers", with(&many), 431),
         ("an endless header", with(&format!("Cookie: {}", "x".repeat(20_000))), 431),
-("headers without an end", good.trim_end().to_owned() + &"\r\nX: y".repeat(3000), 431),
+        ("headers without an end", good.trim_end().to_owned() + &"\r\nX: y".repeat(3000), 431),
         ("a line without an end", format!("GET /{}", "x".repeat(20_000)), 431),
     ];
     for (what, request, status) in &cases {
@@ -540,11 +546,16 @@ fn slow_and_broken_http() {
         let answer = slow.response().unwrap();
         assert_eq!(answer.status, 400, "{route}: {}", answer.text());
     }
-    for garbage in [&b"\x16\x03\x01\x02\0\x01\0"[..], b"hello\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"\0\0\0\x10\0\x10\0\x01\r\n\r\n"] {
+    for garbage in
+        [&b"\x16\x03\x01\x02\0\x01\0"[..], b"hello\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"\0\0\0\x10\0\x10\0\x01\r\n\r\n"]
+    {
         let mut broken = open(garbage);
         match broken.response() {
             Ok(answer) => assert_eq!(answer.status, 400, "{garbage:?}"),
-            Err(error) => assert!(matches!(error.kind(), std::io::ErrorKind::UnexpectedEof | std::io::ErrorKind::ConnectionReset), "{error}"),
+            Err(error) => assert!(
+                matches!(error.kind(), std::io::ErrorKind::UnexpectedEof | std::io::ErrorKind::ConnectionReset),
+                "{error}"
+            ),
         }
         assert!(broken.is_closed());
         neighbours.are_well("garbage");

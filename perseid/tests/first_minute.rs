@@ -1,5 +1,7 @@
 //! What somebody does in the first minute: start it, connect, push, look.
 
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use std::collections::BTreeSet;

@@ -1,5 +1,7 @@
 //! A client and a business that know only goim: everything works as goim's own reference describes it, but for its defects.
 
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use serde_json::{Value, json};

@@ -1,5 +1,7 @@
 //! SIGKILL at any moment: the next start recovers by itself, and what was accepted is there.
 
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use std::collections::BTreeSet;

@@ -1,6 +1,8 @@
 //! The walls of the workspace: who may know whom, read from the manifests. A red test here means that a wall moves, which
 //! is a decision to write down in docs/decisions, not a line to add to a list.
 
+#![allow(clippy::unwrap_used)]
+
 use std::collections::BTreeSet;
 use std::path::Path;
 

@@ -1,5 +1,7 @@
 //! How the program starts, changes, and ends.
 
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use std::net::TcpListener;
@@ -71,7 +73,10 @@ fn terminated_it_tells_everybody_and_leaves() {
             assert_eq!(client.push(), "the last");
             let end = client.end();
             let json = end.disconnect.expect("DISCONNECT");
-            assert_eq!((&json["code"], &json["reason"], &json["retry_after_ms"]), (&json!(DRAINING.0), &json!(DRAINING.1), &json!(1234)));
+            assert_eq!(
+                (&json["code"], &json["reason"], &json["retry_after_ms"]),
+                (&json!(DRAINING.0), &json!(DRAINING.1), &json!(1234))
+            );
             assert_eq!(end.close.is_some(), client.transport == Transport::WebSocket);
         }
         silent.end();
@@ -296,7 +301,8 @@ fn a_data_directory_in_use_or_unusable_is_one_clear_line() {
 
 #[test]
 fn everything_wrong_is_said_at_once_and_nothing_starts() {
-    let args = ["--set", "comet.heartbeet_ms=1", "--set", "comet.workers=many", "--set", "room.ring_bytes_max=64KiB", "--log", "loud"];
+    let args =
+        ["--set", "comet.heartbeet_ms=1", "--set", "comet.workers=many", "--set", "room.ring_bytes_max=64KiB", "--log", "loud"];
     let (status, stderr) = refused(&args);
     assert_eq!(status, 2, "{stderr}");
     for words in ["unknown key", "did you mean comet.heartbeat_ms?", "comet.workers", "room.ring_bytes_max", "`loud`"] {

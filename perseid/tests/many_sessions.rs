@@ -1,5 +1,7 @@
 //! Many sessions in one room: all get what is pushed, and when they have gone nothing is left of them.
 
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use std::time::{Duration, Instant};

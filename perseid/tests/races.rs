@@ -1,5 +1,7 @@
 //! Many things at once: what goim loses when members come and go, rooms change, and keys are taken over.
 
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -120,7 +122,10 @@ fn who_stays_in_a_room_misses_nothing_while_others_come_and_go() {
     let mut http = server.http();
     until_eq("those who stay", &(4, 1), || {
         let stats = stats(&mut http);
-        (stats["sessions"]["tcp"].as_u64().unwrap() + stats["sessions"]["websocket"].as_u64().unwrap(), stats["rooms"].as_u64().unwrap())
+        (
+            stats["sessions"]["tcp"].as_u64().unwrap() + stats["sessions"]["websocket"].as_u64().unwrap(),
+            stats["rooms"].as_u64().unwrap(),
+        )
     });
     for client in &mut staying {
         assert_eq!((client.heartbeat(), client.flush()), (4, vec![]));
@@ -157,7 +162,8 @@ fn of_many_who_take_one_key_one_is_left() {
     });
     http.goim_push("keys?operation=1000&keys=k", b"by key");
     http.goim_push("mids?operation=1000&mids=1&mids=2&mids=3", b"by mid");
-    let got: Vec<_> = clients.iter_mut().filter_map(|client| Some((client.next_within(support::PATIENCE)?, client.push()))).collect();
+    let got: Vec<_> =
+        clients.iter_mut().filter_map(|client| Some((client.next_within(support::PATIENCE)?, client.push()))).collect();
     let got: Vec<_> = got.iter().map(|(first, second)| (first.text(), second.as_str())).collect();
     assert_eq!(got, [("by key", "by mid")]);
     assert_eq!(stat(&mut http, "/counters/ended/REPLACED"), clients.len() as u64 - 1);

@@ -20,25 +20,25 @@ use crate::slab::Key;
 const NO_STORE: &str = "this node keeps no messages: use transient pushes";
 const GUEST: &str = "a guest (mid 0) has no inbox: authenticate as a user";
 
-/// Whether it is the turn of frames that are taken.
+/// Where frames that are taken come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Turn {
-    /// Theirs, until one has to wait for its answer.
-    Theirs,
+pub(super) enum From {
+    /// They were kept: it is their turn, until one has to wait for its answer.
+    Kept,
     /// They have just arrived: they come behind those that wait; only a heartbeat does not.
-    OfArrival,
+    Wire,
 }
 
 impl Worker {
     /// Takes the whole frames at the start of `bytes`, until reading is paused; gives how many bytes that was.
-    pub(super) fn take_frames(&mut self, key: Key, bytes: &[u8], turn: Turn) -> usize {
+    pub(super) fn take_frames(&mut self, key: Key, bytes: &[u8], from: From) -> usize {
         let mut used = 0;
         loop {
             let Some(slot) = self.sessions.get_mut(key) else { return bytes.len() };
             if slot.is_ended() {
                 return bytes.len();
             }
-            if slot.is_paused() || (turn == Turn::Theirs && slot.is_waiting()) {
+            if slot.is_paused() || (from == From::Kept && slot.is_waiting()) {
                 return used;
             }
             let body_bytes_max = slot.rules.body_bytes_max(&self.env.config.limits);
@@ -47,7 +47,7 @@ impl Worker {
                     let start = used;
                     used += frame.len;
                     if let Some(input) = &mut slot.input
-                        && turn == Turn::OfArrival
+                        && from == From::Wire
                         && (input.waiting.is_some() || !input.frames.is_empty())
                         && frame.header.op != op::HEARTBEAT
                     {

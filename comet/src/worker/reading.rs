@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use perseid_protocol::{CloseReason, frame};
 
-use super::frames::Turn;
+use super::frames::From;
 use super::{READS_PER_TURN, Worker};
 use crate::gather::Gather;
 use crate::net::websocket::handshake::{Handshake, parse_upgrade};
@@ -97,7 +97,7 @@ impl Worker {
         let taken = std::mem::take(&mut input.frames_taken);
         let frames = std::mem::take(&mut input.frames);
         self.env.node.budget.sub(frames.len() - taken);
-        let taken = taken + self.take_frames(key, &frames[taken..], Turn::Theirs);
+        let taken = taken + self.take_frames(key, &frames[taken..], From::Kept);
         self.flush_replies(key);
         let Some(slot) = self.sessions.get_mut(key).filter(|slot| !slot.is_ended()) else { return };
         if taken < frames.len() {
@@ -126,12 +126,12 @@ impl Worker {
     fn take_stream(&mut self, key: Key, bytes: &[u8]) {
         match self.take_input(key) {
             None => {
-                let used = self.take_frames(key, bytes, Turn::OfArrival);
+                let used = self.take_frames(key, bytes, From::Wire);
                 self.hold(key, bytes[used..].to_vec());
             }
             Some(mut held) => {
                 held.extend_from_slice(bytes);
-                let used = self.take_frames(key, &held, Turn::OfArrival);
+                let used = self.take_frames(key, &held, From::Wire);
                 held.drain(..used);
                 self.hold(key, held);
             }
@@ -168,7 +168,7 @@ impl Worker {
     }
 
     fn take_websocket(&mut self, key: Key, bytes: &mut [u8]) {
-        let config = self.env.config.clone();
+        let config = &self.env.config;
         let limits = Limits {
             message_bytes_max: config.message_bytes_max,
             fragments_max: config.fragments_max,
@@ -224,7 +224,7 @@ impl Worker {
             Message::Binary(payload) if self.env.config.echo => self.echo(Opcode::Binary, payload),
             Message::Text(payload) => self.echo(Opcode::Text, payload.as_bytes()), // only an echo is ever given text
             Message::Binary(payload) => {
-                let used = self.take_frames(key, payload, Turn::OfArrival);
+                let used = self.take_frames(key, payload, From::Wire);
                 return self.after_message(key, &payload[used..]);
             }
         }
@@ -234,7 +234,9 @@ impl Worker {
     /// Nobody authenticates to an echo: a connection lives as long as it says something.
     fn keep_echo_alive(&mut self, key: Key) {
         let (config, now_ms) = (&self.env.config, self.env.now_ms);
-        if let Some(slot) = self.sessions.get_mut(key).filter(|_| config.echo) {
+        if config.echo
+            && let Some(slot) = self.sessions.get_mut(key)
+        {
             slot.rules.handle_auth(true, now_ms, &config.limits);
         }
     }

@@ -14,6 +14,8 @@ use perseid_comet::{Comet, Config};
 use perseid_protocol::CloseReason;
 use perseid_protocol::push::{Delivery, Drop, Push, SessionAddr, Target, room_push};
 
+use socket2::Socket;
+
 pub(crate) use client::{Client, Event, Got};
 pub(crate) use logic::{Auth, FakeLogic};
 
@@ -41,6 +43,23 @@ pub(crate) struct TestComet {
     pub(crate) logic: Arc<FakeLogic>,
 }
 
+/// Makes the send buffers of all sessions to come as small as they get, so that sockets fill, and frames are torn, all the
+/// time. A comet has no such setting: its listening sockets are looked up among this process's own.
+fn narrow_listeners(addrs: &[SocketAddr]) {
+    use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
+    let process = pidfd_open(getpid(), PidfdFlags::empty()).unwrap();
+    for entry in std::fs::read_dir("/proc/self/fd").unwrap() {
+        let fd = entry.unwrap().file_name().to_string_lossy().parse().unwrap();
+        // Other tests open and close theirs meanwhile.
+        let Ok(copy) = pidfd_getfd(&process, fd, PidfdGetfdFlags::empty()) else { continue };
+        let socket = Socket::from(copy);
+        let addr = socket.local_addr().ok().and_then(|addr| addr.as_socket());
+        if socket.is_listener().unwrap_or(false) && addr.is_some_and(|addr| addrs.contains(&addr)) {
+            socket.set_send_buffer_size(4096).unwrap();
+        }
+    }
+}
+
 /// One worker, loopback, free ports.
 pub(crate) fn config() -> Config {
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
@@ -51,6 +70,13 @@ impl TestComet {
     pub(crate) fn start(config: Config) -> Self {
         let logic = Arc::new(FakeLogic::default());
         Self { comet: Comet::start(config, logic.clone()).unwrap(), logic }
+    }
+
+    /// The same with the smallest send buffers.
+    pub(crate) fn start_narrow(config: Config) -> Self {
+        let test = Self::start(config);
+        narrow_listeners(&[test.comet.tcp(), test.comet.ws()].concat());
+        test
     }
 
     pub(crate) fn tcp(&self) -> SocketAddr {

@@ -10,6 +10,7 @@ use perseid_rpc::PushMsg;
 use prost::Message;
 
 use super::{PushError, PushRequest, Target};
+use crate::config::Config;
 
 /// Longest idempotency key, bytes.
 const ID_BYTES_MAX: usize = 64;
@@ -19,6 +20,12 @@ const ID_BYTES_MAX: usize = 64;
 pub(super) struct Bounds {
     pub(super) body_bytes_max: usize,
     pub(super) targets_max: usize,
+}
+
+impl Bounds {
+    pub(super) const fn of(config: &Config) -> Self {
+        Self { body_bytes_max: config.push_bytes_max, targets_max: config.targets_max }
+    }
 }
 
 /// Checks a push, and drops targets that are named twice.

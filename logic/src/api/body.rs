@@ -1,9 +1,12 @@
 //! Reading the body of a request: bounded in bytes and in time.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use axum::body::{Body, Bytes};
 use axum::extract::Request;
 use axum::http::header;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use bytes::BytesMut;
+use http_body_util::BodyExt;
 use tokio::time::Instant;
 
 /// Why a body could not be read.
@@ -15,6 +18,8 @@ pub(super) enum BodyError {
     TooSlow,
     /// The connection broke, or the encoding is wrong.
     Broken,
+    /// Too many others are sending at this moment.
+    Overloaded,
 }
 
 impl BodyError {
@@ -22,13 +27,41 @@ impl BodyError {
         match self {
             Self::TooLarge(max) => format!("the body of the request is larger than {max} bytes"),
             Self::TooSlow => "the body of the request did not arrive in time".to_owned(),
+            Self::Overloaded => "too many bodies are being read at this moment: try again".to_owned(),
             Self::Broken => "the body of the request could not be read".to_owned(),
         }
     }
 }
 
+/// Bounds what bodies take while they arrive, all connections together: each is bounded by itself, but there may be
+/// thousands of slow ones.
+#[derive(Debug, Default)]
+pub(super) struct Arriving(AtomicUsize);
+
+/// Bytes of bodies that may be half read at once.
+const ARRIVING_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+struct Share<'a> {
+    arriving: &'a Arriving,
+    bytes: usize,
+}
+
+impl Share<'_> {
+    fn add(&mut self, bytes: usize) -> Result<(), BodyError> {
+        self.bytes += bytes;
+        let before = self.arriving.0.fetch_add(bytes, Ordering::Relaxed);
+        if before + bytes > ARRIVING_BYTES_MAX { Err(BodyError::Overloaded) } else { Ok(()) }
+    }
+}
+
+impl Drop for Share<'_> {
+    fn drop(&mut self) {
+        self.arriving.0.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
 /// Reads the whole body, at most `max` bytes, until `deadline`.
-pub(super) async fn read(request: Request, max: usize, deadline: Instant) -> Result<Bytes, BodyError> {
+pub(super) async fn read(request: Request, max: usize, deadline: Instant, arriving: &Arriving) -> Result<Bytes, BodyError> {
     let claimed = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     if claimed.is_some_and(|claimed| claimed > max as u64) {
         return Err(BodyError::TooLarge(max));
@@ -36,11 +69,29 @@ pub(super) async fn read(request: Request, max: usize, deadline: Instant) -> Res
     if claimed == Some(0) {
         return Ok(Bytes::new());
     }
-    let body: Limited<Body> = Limited::new(request.into_body(), max);
-    match tokio::time::timeout_at(deadline, body.collect()).await {
-        Ok(Ok(whole)) => Ok(whole.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(BodyError::TooLarge(max)),
-        Ok(Err(_)) => Err(BodyError::Broken),
+    match tokio::time::timeout_at(deadline, collect(request.into_body(), max, arriving)).await {
+        Ok(outcome) => outcome,
         Err(_) => Err(BodyError::TooSlow),
     }
+}
+
+async fn collect(mut body: Body, max: usize, arriving: &Arriving) -> Result<Bytes, BodyError> {
+    let mut share = Share { arriving, bytes: 0 };
+    let mut whole = Bytes::new();
+    let mut joined = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(|_| BodyError::Broken)?.into_data() else { continue };
+        if joined.len() + whole.len() + data.len() > max {
+            return Err(BodyError::TooLarge(max));
+        }
+        share.add(data.len())?;
+        // As a rule there is one piece, which needs no copy.
+        if whole.is_empty() && joined.is_empty() {
+            whole = data;
+        } else {
+            joined.extend_from_slice(&std::mem::take(&mut whole));
+            joined.extend_from_slice(&data);
+        }
+    }
+    Ok(if joined.is_empty() { whole } else { joined.freeze() })
 }

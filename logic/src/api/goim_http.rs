@@ -81,7 +81,7 @@ impl Api {
             Ok(bound) => bound,
             Err(message) => return self.goim_bind_error(&message),
         };
-        let body = match body::read(request, self.config.request_bytes_max, deadline).await {
+        let body = match body::read(request, self.config().request_bytes_max, deadline, &self.arriving).await {
             Ok(body) => body,
             Err(error) => return self.goim_body_error(error),
         };
@@ -110,6 +110,7 @@ impl Api {
         let (reason, status) = match error {
             BodyError::TooLarge(_) => (Reason::TooLarge, StatusCode::PAYLOAD_TOO_LARGE),
             BodyError::TooSlow | BodyError::Broken => (Reason::BadRequest, StatusCode::BAD_REQUEST),
+            BodyError::Overloaded => (Reason::Unavailable, StatusCode::SERVICE_UNAVAILABLE),
         };
         self.metrics.refused(reason);
         envelope::error_with(status, REQUEST_ERROR, &error.message())
@@ -159,7 +160,7 @@ pub(super) async fn online_total(State(api): State<Arc<Api>>, uri: Uri) -> Respo
 /// `GET /goim/nodes/weighted?platform=`: where a client is to connect.
 pub(super) async fn nodes_weighted(State(api): State<Arc<Api>>, uri: Uri) -> Response {
     let work =
-        api.goim_read(&uri, |query| Ok(data(&goim_nodes::weighted(&api.config, &api.nodes.nodes(), query.text("platform")))));
+        api.goim_read(&uri, |query| Ok(data(&goim_nodes::weighted(&api.config(), &api.nodes.nodes(), query.text("platform")))));
     api.command(Route::GoimNodesWeighted, work).await
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
+use perseid_log::ConsumerState;
 use serde_json::json;
 
 use super::{Api, JSON, TEXT, respond};
@@ -32,6 +33,10 @@ impl Api {
         reasons.extend(self.is_draining().then(|| "draining: this node is leaving".to_owned()));
         reasons.extend(log.poisoned.map(|why| format!("log: stopped until a restart: {why}")));
         reasons.extend(log.refusing.map(|why| format!("log: takes nothing now: {why}")));
+        reasons.extend(log.consumers.into_iter().filter_map(|consumer| match consumer.state {
+            ConsumerState::Stopped(why) => Some(format!("log: {} reads nothing any more: {why}", consumer.name)),
+            _ => None,
+        }));
         reasons.extend(self.nodes.is_ready().err().map(|why| format!("nodes: {why}")));
         reasons
     }

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use axum::body::Bytes;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use perseid_protocol::op;
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, Deserializer, Error, Visitor};
 
@@ -94,9 +95,14 @@ impl Message {
             (Some(_), Some(_)) => return Err(Problem::bad("body and body_base64 exclude each other")),
             (None, None) => return Err(Problem::bad("body or body_base64 is missing")),
         };
+        let op = self.op.unwrap_or(DEFAULT_OP);
+        if (op::HANDSHAKE..op::UPSTREAM_MIN).contains(&op) {
+            // A client would take it for a reply, a batch, or the end of its session.
+            return Err(Problem::bad("op: 0 to 32 belong to the protocol itself; use 1000 and above"));
+        }
         Ok(PushRequest {
             target,
-            op: self.op.unwrap_or(DEFAULT_OP),
+            op,
             body,
             id: self.id.map(|id| id.0),
             ttl_ms: self.ttl_ms.unwrap_or(0),
@@ -266,6 +272,8 @@ mod tests {
             (r#"{"to":{"mids":[1]},"body_base64":"*"}"#, "400 body_base64: "),
             (r#"{"to":{"mids":[1]},"body":7}"#, "400 body: invalid type: integer `7`, expected a string"),
             (r#"{"to":{"mids":[1]},"body":"x","op":2147483648}"#, "400 op: invalid value"),
+            (r#"{"to":{"mids":[1]},"body":"x","op":9}"#, "400 op: 0 to 32"),
+            (r#"{"to":{"mids":[1]},"body":"x","op":0}"#, "400 op: 0 to 32"),
             (r#"{"to":{"mids":[1]},"body":"x","op":"1000"}"#, "400 op: invalid type"),
             (r#"{"to":{"mids":[1]},"body":"x","from":-1}"#, "400 from: invalid value"),
             (r#"{"to":{"mids":[1]},"body":"x","ttl_ms":0}"#, "400 ttl_ms must be positive"),

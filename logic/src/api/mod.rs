@@ -14,8 +14,8 @@ mod problem;
 mod query;
 
 use std::future::Future;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use axum::Router;
@@ -41,7 +41,8 @@ pub struct Api {
     log: Arc<dyn EventLog>,
     nodes: Arc<dyn Nodes>,
     metrics: Arc<Metrics>,
-    config: Config,
+    config: RwLock<Arc<Config>>,
+    arriving: body::Arriving,
     draining: AtomicBool,
 }
 
@@ -55,7 +56,19 @@ impl Api {
         metrics: Arc<Metrics>,
         config: Config,
     ) -> Self {
-        Self { accept, registry, log, nodes, metrics, config, draining: AtomicBool::new(false) }
+        let (config, draining) = (RwLock::new(Arc::new(config)), AtomicBool::new(false));
+        Self { accept, registry, log, nodes, metrics, config, arriving: body::Arriving::default(), draining }
+    }
+
+    /// Goes on with other limits; what idempotency keys may take, and this node's number, stay as they were.
+    pub fn reload(&self, config: Config) {
+        self.accept.reload(&config);
+        *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
+    }
+
+    fn config(&self) -> Arc<Config> {
+        // Replaced whole: a panic elsewhere can't leave half a configuration.
+        Arc::clone(&self.config.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// From now on `/readyz` says that this node is leaving, so that balancers send nothing new. Requests are still served.
@@ -79,7 +92,7 @@ impl Api {
 
     /// The moment at which a request that begins now has taken too long.
     fn deadline(&self) -> tokio::time::Instant {
-        tokio::time::Instant::now() + std::time::Duration::from_millis(self.config.request_ms)
+        tokio::time::Instant::now() + std::time::Duration::from_millis(self.config().request_ms)
     }
 
     /// Waits for a push, but not for ever: it goes on by itself.
@@ -90,7 +103,7 @@ impl Api {
                 self.metrics.refused(Reason::Unknown);
                 Err(PushError::Unknown(format!(
                     "no answer from the log within {} ms: it is unknown whether the push was written",
-                    self.config.request_ms
+                    self.config().request_ms
                 )))
             }
         }

@@ -84,6 +84,7 @@ impl From<BodyError> for Problem {
             BodyError::TooLarge(_) => Reason::TooLarge,
             // Nothing was done; the status of a late answer (504) would say that something may have been.
             BodyError::TooSlow | BodyError::Broken => Reason::BadRequest,
+            BodyError::Overloaded => Reason::Unavailable,
         };
         Self::new(reason, error.message())
     }

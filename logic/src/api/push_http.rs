@@ -44,7 +44,7 @@ impl From<Problem> for Refused {
 impl Api {
     async fn push_one(&self, request: Request) -> Result<PushAnswer, Refused> {
         let deadline = self.deadline();
-        let text = body::read(request, self.config.request_bytes_max, deadline).await.map_err(Problem::from)?;
+        let text = body::read(request, self.config().request_bytes_max, deadline, &self.arriving).await.map_err(Problem::from)?;
         let push = parse::<Message>(&text)?.into_request(ACCOUNT)?;
         drop(text);
         let pending = self.accept.submit(push, now_ms());
@@ -89,10 +89,10 @@ pub(super) async fn push_batch(State(api): State<Arc<Api>>, request: Request) ->
 impl Api {
     async fn push_many(&self, request: Request) -> Result<Vec<Result<PushAnswer, Problem>>, Problem> {
         let deadline = self.deadline();
-        let text = body::read(request, self.config.request_bytes_max, deadline).await?;
+        let text = body::read(request, self.config().request_bytes_max, deadline, &self.arriving).await?;
         let batch: Batch = parse(&text)?;
-        if batch.messages.is_empty() || batch.messages.len() > self.config.batch_max {
-            return Err(Problem::bad(format!("messages must hold 1 to {} messages", self.config.batch_max)));
+        if batch.messages.is_empty() || batch.messages.len() > self.config().batch_max {
+            return Err(Problem::bad(format!("messages must hold 1 to {} messages", self.config().batch_max)));
         }
         let now_ms = now_ms();
         // All are on their way before the first is waited for.

@@ -132,10 +132,10 @@ struct UserOnlineJson {
 /// `POST /v1/users:online`: who of these is online, and on which platforms.
 pub(super) async fn users_online(State(api): State<Arc<Api>>, request: Request) -> Response {
     let work = async {
-        let text = body::read(request, api.config.request_bytes_max, api.deadline()).await?;
+        let text = body::read(request, api.config().request_bytes_max, api.deadline(), &api.arriving).await?;
         let question: Question = parse(&text)?;
-        if question.mids.len() > api.config.targets_max {
-            let message = format!("more mids than the {} allowed: ask for fewer at a time", api.config.targets_max);
+        if question.mids.len() > api.config().targets_max {
+            let message = format!("more mids than the {} allowed: ask for fewer at a time", api.config().targets_max);
             return Err(Problem::new(Reason::TooLarge, message));
         }
         let users = question.mids.into_iter().map(|mid| user_online(&api, mid.0)).collect();

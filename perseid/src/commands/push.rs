@@ -1,5 +1,6 @@
 //! `perseid push`: push as a business does, over the HTTP API.
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
@@ -23,12 +24,13 @@ pub fn run(args: &PushArgs) -> Result<ExitCode> {
     let (status, body) = runtime.block_on(post(&args.api, "/v1/messages", message.to_string()))?;
     let answer: Value = serde_json::from_slice(&body)
         .with_context(|| format!("{} answered {status} with something that is no JSON: is it the push API?", args.api))?;
+    let mut out = std::io::stdout().lock();
     if args.json {
-        println!("{answer}");
+        writeln!(out, "{answer}")?;
     } else if status.is_success() {
         let field = |name: &str| answer[name].as_str().map_or_else(|| answer[name].to_string(), str::to_owned);
         let again = if answer["duplicate"] == true { " (accepted before)" } else { "" };
-        println!("accepted {}{again}, recipients {}", field("id"), field("recipients"));
+        writeln!(out, "accepted {}{again}, recipients {}", field("id"), field("recipients"))?;
     } else {
         eprintln!("refused ({status}): {}", answer["detail"].as_str().unwrap_or("no reason given"));
     }

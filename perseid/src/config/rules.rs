@@ -58,8 +58,6 @@ pub static RELATIONS: &[Relation] = &[
     ),
     at_least("room.ring_bytes_max", "logic.push_bytes_max", FRAME_OVERHEAD_BYTES, "the largest push must fit a room's ring"),
     at_least("logic.request_bytes_max", "logic.push_bytes_max", 0, "the largest push must fit a request"),
-    at_least("log.segment_bytes", "logic.push_bytes_max", 0, "the largest push must fit a segment"),
-    at_least("log.queue_bytes_max", "logic.push_bytes_max", FRAME_OVERHEAD_BYTES, "the largest push must fit the queue"),
     at_least("log.retention_bytes", "log.segment_bytes", 0, "at least the segment in use is kept"),
     at_least("job.lane_bytes_max", "logic.push_bytes_max", FRAME_OVERHEAD_BYTES, "the largest push must fit a lane"),
     at_least("goim.backoff_max_delay", "goim.backoff_base_delay", 0, "waits grow from the one to the other"),

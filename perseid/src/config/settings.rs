@@ -22,8 +22,7 @@ settings! {
     node: Node {
         /// The name of this node in logs, metrics and the registry. Empty: the host's name.
         id: String = "", Kind::Text, Restart;
-        /// Where the event log and the store live. A directory that another process uses is
-        /// refused.
+        /// Where the event log lives. A directory that another process uses is refused.
         data_dir: PathBuf = "perseid-data", Kind::Path, Restart, "--data-dir";
         /// After SIGTERM or SIGINT everything is finished and written within this time.
         shutdown_ms: u64 = "30000", millis(0, HOUR_MS), Restart;
@@ -41,7 +40,7 @@ settings! {
         /// Where WebSocket clients connect, on the path `/sub`.
         ws: Vec<SocketAddr> = "127.0.0.1:3102", Kind::Addresses, Restart, "--ws";
         /// Threads that serve sessions. 0: one per core.
-        workers: usize = "0", count(0, 256), Restart;
+        workers: usize = "0", count(0, 64), Restart;
         /// A connection that has not sent its AUTH after this time is closed.
         handshake_ms: u64 = "8000", millis(1, HOUR_MS), Reload;
         /// How often a client is told to send a heartbeat.
@@ -62,34 +61,35 @@ settings! {
         message_bytes_max: usize = "1MiB", bytes(512, 16 * MIB), Reload;
         /// The most fragments that one WebSocket message may come in.
         fragments_max: u32 = "4096", count(1, 1_000_000), Reload;
-        /// The most that may wait for one slow session; above it the session is closed.
+        /// The most that may wait for one slow session; above it its oldest pushes are dropped, and
+        /// counted. A session that stays slow is closed (`write_stall_ms`).
         session_bytes_max: usize = "4MiB", bytes(KIB, GIB), Reload;
-        /// The most that may wait for all sessions of this process; above it the slowest are
-        /// closed.
-        node_bytes_max: usize = "512MiB", bytes(MIB, TIB), Reload;
+        /// The most that may wait for all sessions of this process, half-read input included; above
+        /// it the oldest pushes of slow sessions are dropped, and counted.
+        node_bytes_max: usize = "512MiB", bytes(MIB, TIB), Restart;
         /// How many sessions a second are told to leave when the node shuts down or drains.
         drain_rate: u32 = "5000", integer(1, 1_000_000, "per second"), Reload;
         /// The most operations that one session may accept.
-        subscriptions_max: usize = "1000", count(1, 100_000), Reload;
+        subscriptions_max: usize = "1000", count(1, 1000), Reload;
         /// The longest room id.
-        room_id_bytes_max: usize = "256", bytes(1, 4 * KIB), Reload;
+        room_id_bytes_max: usize = "256", bytes(4, 256), Reload;
         /// The most sessions of this process. 0: as many as file descriptors allow.
         sessions_max: usize = "0", count(0, 100_000_000), Reload;
     }
 
     /// How pushes to rooms trade delay for writes. A lone message always leaves at once.
     room: Room {
-        /// How much of a room's recent frames is kept for members that lag behind, once for TCP
-        /// and once for WebSocket.
-        ring_bytes_max: usize = "8MiB", bytes(64 * KIB, GIB), Restart;
+        /// How much of a room's recent frames is kept for members that lag behind: in each worker,
+        /// once for each encoding (TCP, WebSocket, classic, extended) that somebody there listens to.
+        ring_bytes_max: usize = "8MiB", bytes(64 * KIB, GIB), Reload;
         /// The share of a worker's time that the passes over one room may take. A smaller share
         /// makes larger batches: less CPU, more delay.
-        share: f64 = "0.5", number(0.05, 1.0), Restart;
+        share: f64 = "0.5", number(0.05, 1.0), Reload;
         /// The longest rest between two passes over a room.
-        rest_ms_max: u64 = "200", millis(0, 60 * SECOND_MS), Restart;
+        rest_ms_max: u64 = "200", millis(0, 60 * SECOND_MS), Reload;
         /// The least time between two passes over a busy room. 0: only the load itself makes
         /// batches.
-        pace_ms: u64 = "0", millis(0, 60 * SECOND_MS), Restart;
+        pace_ms: u64 = "0", millis(0, 60 * SECOND_MS), Reload;
     }
 
     /// The push API and what is decided about sessions.
@@ -108,9 +108,9 @@ settings! {
         /// The longest body of one transient push.
         push_bytes_max: usize = "1MiB", bytes(64, 2 * MIB - KIB), Reload;
         /// How long the answer to an idempotency key is remembered.
-        idempotency_ms: u64 = "86400000", millis(0, 30 * DAY_MS), Reload;
+        idempotency_ms: u64 = "86400000", millis(0, 30 * DAY_MS), Restart;
         /// The most memory that remembered answers may take; the oldest are forgotten first.
-        idempotency_bytes_max: usize = "64MiB", bytes(0, 64 * GIB), Reload;
+        idempotency_bytes_max: usize = "64MiB", bytes(0, 64 * GIB), Restart;
         /// The most messages of one batch request.
         batch_max: usize = "1000", count(1, 100_000), Reload;
         /// The most keys or mids that one push may name.
@@ -142,7 +142,7 @@ settings! {
     /// The embedded event log.
     log: Log {
         /// The length of one segment file. It is written with zeros ahead of need.
-        segment_bytes: u64 = "64MiB", bytes(MIB, 4 * GIB), Restart;
+        segment_bytes: u64 = "64MiB", bytes(4 * MIB, GIB), Restart;
         /// The oldest segments are deleted when the log is longer than this.
         retention_bytes: u64 = "1GiB", bytes(MIB, 1024 * TIB), Restart;
         /// A segment is deleted when its last record is older than this.
@@ -151,17 +151,13 @@ settings! {
         /// next one carries more. A lone record never waits.
         rest_us: u64 = "1000", integer(0, 1_000_000, "µs"), Restart;
         /// The most that may wait to be written; above it a push is answered with 503.
-        queue_bytes_max: usize = "64MiB", bytes(64 * KIB, 64 * GIB), Restart;
+        queue_bytes_max: usize = "64MiB", bytes(4 * MIB, 64 * GIB), Restart;
     }
 
     /// The way from the event log to the comets.
     job: Job {
-        /// The most that may wait for one comet.
+        /// The most that may wait for one worker of the comet to take it.
         lane_bytes_max: usize = "64MiB", bytes(64 * KIB, 64 * GIB), Restart;
-        /// How long a full lane is waited for before its push is dropped and counted.
-        lane_ms: u64 = "1000", millis(0, 60 * SECOND_MS), Restart;
-        /// The most pushes that are handed to a comet at a time.
-        batch_max: usize = "512", count(1, 65_536), Restart;
     }
 
     /// Logs of the process, on stderr.

@@ -49,7 +49,7 @@ impl Standalone {
             log.close();
             comet.stop();
         });
-        let left = total.saturating_sub(started.elapsed()).max(Duration::from_secs(1));
+        let left = total.saturating_sub(started.elapsed()).max(Duration::from_millis(100));
         let _ = tokio::time::timeout(left, closing).await;
         tracing::info!(sessions_cut, ms = started.elapsed().as_millis() as u64, "left");
         Outcome { sessions_cut }

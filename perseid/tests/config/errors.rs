@@ -158,7 +158,6 @@ fn contradictions_name_both_keys_and_where_they_stand() {
         "room.ring_bytes_max=64KiB",
         "logic.request_bytes_max=1KiB",
         "log.retention_bytes=1MiB",
-        "log.queue_bytes_max=1MiB",
         "job.lane_bytes_max=1MiB",
         "goim.backoff_base_delay=301",
     ] {

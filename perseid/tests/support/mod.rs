@@ -4,7 +4,7 @@
 //! mistake on both ends of one does not cancel out.
 
 // Each test binary uses its own part of this.
-#![allow(dead_code, unused_imports)]
+#![allow(dead_code, unused_imports, clippy::unwrap_used)]
 
 pub(crate) mod client;
 pub(crate) mod frame;
