@@ -168,7 +168,7 @@ impl World {
         for _ in 0..1 + self.random.below(8) {
             self.number += 1;
             let number = self.number;
-            let filtered = self.random.one_in(10);
+            let filtered = self.random.one_in(4);
             let op = if filtered { FILTERED_OP } else { OP };
             let big = self.random.one_in(4);
             let len = self.random.below(if big { body_bytes_max } else { 200 });

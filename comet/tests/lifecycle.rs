@@ -203,3 +203,23 @@ fn those_who_stay_get_everything_while_others_leave() {
     drop(members);
     test.assert_empty();
 }
+
+#[test]
+fn who_leaves_before_a_walk_to_all_comes_by_is_counted() {
+    let test = TestComet::start(config());
+    let mut clients: Vec<Client> =
+        (0..8).map(|nth| test.login(WIRES[nth % 4], &auth_in(&format!("{nth}"), "", &[1000]))).collect();
+    let addr = test.addr("0");
+    test.deliver(vec![to_all(4, push(1000, "slowly")), to_session(addr, push(1000, "direct"))]);
+    for body in ["slowly", "direct"] {
+        assert_eq!(clients[0].next_frame().body, body.as_bytes());
+    }
+    clients.truncate(4);
+    eventually("every push is accounted for", || test.accounted() == 9);
+    for client in &mut clients[1..] {
+        assert_eq!(client.next_frame().body, b"slowly");
+    }
+    assert_eq!(test.dropped(perseid_protocol::push::Drop::Closing), 4);
+    drop(clients);
+    test.assert_empty();
+}

@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::unix_ms;
 use crate::config::Settings;
+use crate::limits::{open_files_max, sessions_within};
 use crate::parts::Parts;
 use crate::{console, metrics, stats};
 use adapters::{Addresses, CallLane, Link, OneNode, RegistryRoutes};
@@ -188,7 +189,7 @@ fn comet_config(settings: &Settings, started_ms: u64) -> perseid_comet::Config {
         session_bytes_max: comet.session_bytes_max,
         node_bytes_max: comet.node_bytes_max,
         mailbox_bytes_max: settings.job.lane_bytes_max,
-        sessions_max: comet.sessions_max,
+        sessions_max: if comet.sessions_max == 0 { sessions_within(open_files_max()) } else { comet.sessions_max },
         room: perseid_comet::RoomConfig {
             ring_bytes_max: settings.room.ring_bytes_max,
             share: settings.room.share,

@@ -153,6 +153,43 @@ fn clients_that_do_not_leave_are_cut_off_in_time() {
 }
 
 #[test]
+fn who_does_not_read_and_who_does_not_finish_hold_nothing_up() {
+    let server = Server::start(&["--set", "node.shutdown_ms=3000", "--set", "comet.workers=1"]);
+    let mut http = server.http();
+    let stuck: Vec<_> = BOTH.map(|transport| Client::user(&server, transport, 1)).into();
+    let body = vec![b'x'; 1_000_000];
+    until("full sockets", || {
+        http.goim_push("mids?operation=1000&mids=1", &body);
+        (stat(&mut http, "/blocked") == 2).then_some(())
+    });
+    let mut slow = server.http();
+    slow.write(b"POST /v1/messages HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n1").unwrap();
+    let mut slower = server.http();
+    slower.write(b"POST /v1/messages HTTP/1.1\r\nHost: ").unwrap();
+    let (status, _, stopped) = server.terminate();
+    assert_eq!(status, 0);
+    drop((stuck, slow, slower));
+    // Ended in order: nothing to recover.
+    let server = stopped.restart();
+    assert_eq!(support::measure::Metrics::of(&mut server.http()).get("perseid_log_torn_bytes_total"), 0);
+}
+
+#[test]
+fn who_listens_by_hand_is_told() {
+    for (signal, event) in [("TERM", "disconnect"), ("KILL", "closed")] {
+        let server = Server::start(&[]);
+        let mut listen = perseid();
+        listen.args(["listen", "--json", "--extended", "--tcp", &server.tcp.to_string()]);
+        let mut listen = Process::spawn(listen);
+        listen.first_line();
+        server.signal(signal);
+        assert_eq!(listen.wait(), Some(1));
+        let stdout = listen.stdout();
+        assert!(stdout.lines().any(|line| serde_json::from_str::<Value>(line).unwrap()["event"] == event), "{stdout}");
+    }
+}
+
+#[test]
 fn accepted_while_leaving_is_in_the_log() {
     let server = Server::start(&[]);
     let pushers: Vec<_> = (0..4)

@@ -13,8 +13,8 @@ use support::{BOTH, Client, Server, Transport, until_eq};
 /// As many as the machine's limit on open files allows, at most.
 const SESSIONS_MAX: usize = 15_000;
 const THREADS: usize = 4;
-/// Files that this process needs for other things than sessions.
-const FILES_SPARE: usize = 500;
+/// Files that this process and the server need for other things than sessions.
+const FILES_SPARE: usize = 1500;
 /// How much more memory may be in use afterwards than before.
 const REMAINDER_BYTES: u64 = 8 * 1024 * 1024;
 
@@ -79,6 +79,59 @@ fn thousands_come_are_reached_and_go() {
     let mut last = Client::user(&server, Transport::Tcp, 5);
     http.goim_push("mids?operation=1000&mids=5", b"as before");
     assert_eq!(last.push(), "as before");
+}
+
+#[test]
+fn without_files_it_waits_and_goes_on() {
+    // Nobody in the crowd is sent away for silence.
+    let server = Server::start_with_files(
+        200,
+        &["--log-level", "warn", "--set", "comet.handshake_ms=400000", "--set", "log.segment_bytes=4MiB"],
+    );
+    let mut http = server.http();
+    let mut one = Client::user(&server, Transport::Tcp, 1);
+    let crowd: Vec<_> = (0..400).map(|at| Client::connect_raw(BOTH[at % 2].addr(&server), BOTH[at % 2])).collect();
+    // Who is in is served, by a connection that is there and by a new one.
+    for http in [&mut http, &mut server.http()] {
+        http.goim_push("mids?operation=1000&mids=1", b"in a crowd");
+        assert_eq!(one.push(), "in a crowd");
+        assert_eq!(http.get("/healthz").status, 200);
+    }
+    // There are files left for the next segment of the log, too.
+    for _ in 0..10 {
+        http.goim_push("mids?operation=1000&mids=3", &vec![b'x'; 1024 * 1024]);
+    }
+    drop(crowd);
+    until_eq("one left", &1, || {
+        let stats = stats(&mut http);
+        stats["connections"]["tcp"].as_u64().unwrap() + stats["connections"]["websocket"].as_u64().unwrap()
+    });
+    // Its doors are open again (goim's stay shut for ever).
+    for transport in BOTH.repeat(10) {
+        let mut new = Client::user(&server, transport, 2);
+        http.goim_push("mids?operation=1000&mids=2", b"welcome");
+        assert_eq!(new.push(), "welcome");
+    }
+}
+
+#[test]
+fn so_many_sessions_and_no_more() {
+    let server = Server::start(&["--set", "comet.sessions_max=10"]);
+    let mut http = server.http();
+    let mut clients: Vec<_> = (0..10).map(|at| Client::user(&server, BOTH[at % 2], 1)).collect();
+    for transport in BOTH {
+        let mut turned_away = Client::connect_raw(transport.addr(&server), Transport::Tcp);
+        turned_away.write_if_open(&support::frame::classic(1, 7, 1, b"{}"));
+        turned_away.end();
+    }
+    assert!(Metrics::of(&mut http).get("perseid_client_turned_away_total") >= 2);
+    clients.pop();
+    until_eq("a place", &9, || Metrics::of(&mut http).get("perseid_node_num_clients"));
+    clients.push(Client::user(&server, Transport::WebSocket, 1));
+    http.goim_push("mids?operation=1000&mids=1", b"to all ten");
+    for client in &mut clients {
+        assert_eq!(client.push(), "to all ten");
+    }
 }
 
 /// Where to connect; a server can't be shared between threads.

@@ -159,10 +159,10 @@ impl Worker {
             let mut gather = std::mem::take(&mut self.gather);
             gather.clear();
             self.gather_outstanding(key, &mut gather);
-            let nothing = gather.is_empty();
             self.queue(key, &gather, 0);
             self.gather = gather;
-            if nothing {
+            // Not the same as nothing gathered: the rest of a torn frame goes to the outbox by itself.
+            if self.sessions.get_mut(key).is_none_or(|slot| slot.outbox.as_ref().is_none_or(|outbox| outbox.is_empty())) {
                 break;
             }
         }

@@ -29,9 +29,9 @@ async fn the_answer() {
     assert_eq!(answer.body, expected);
     assert_eq!((push.operation, &push.mids[..], &push.msg[..]), (1000, &[1, 2][..], &b"hi"[..]));
 
-    let answer = world.post("/v1/messages", r#"{"to":{"room":"live://1"},"op":7,"body_base64":"AP8="}"#).await;
+    let answer = world.post("/v1/messages", r#"{"to":{"room":"live://1"},"op":1007,"body_base64":"AP8="}"#).await;
     assert_eq!(answer.json()["recipients"], 42);
-    assert_eq!((world.log.last().operation, &world.log.last().msg[..]), (7, &[0u8, 255][..]));
+    assert_eq!((world.log.last().operation, &world.log.last().msg[..]), (1007, &[0u8, 255][..]));
     // As curl sends it.
     let form = Request::post("/v1/messages").header("content-type", "application/x-www-form-urlencoded");
     let answer = world.send(form.body(Body::from(r#"{"to":{"keys":["k"]},"body":""}"#)).unwrap()).await;

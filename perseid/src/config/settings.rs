@@ -73,7 +73,8 @@ settings! {
         subscriptions_max: usize = "1000", count(1, 1000), Reload;
         /// The longest room id.
         room_id_bytes_max: usize = "256", bytes(4, 256), Reload;
-        /// The most sessions of this process. 0: as many as file descriptors allow.
+        /// The most sessions of this process. 0: as many as file descriptors allow, some of which are
+        /// kept for HTTP and the log.
         sessions_max: usize = "0", count(0, 100_000_000), Reload;
     }
 

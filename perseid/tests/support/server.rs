@@ -33,8 +33,31 @@ impl Server {
         Self::start_in(dir, args.iter().map(|arg| (*arg).to_owned()).collect())
     }
 
+    /// Starts one that may open only so many files.
+    pub(crate) fn start_with_files(files: usize, args: &[&str]) -> Self {
+        let dir = TempDir::new().expect("a directory for data");
+        let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
+        let limited = Self::command(&dir.path().join("data"), &args);
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", &format!("ulimit -n {files}; exec \"$0\" \"$@\"")])
+            .arg(limited.get_program())
+            .args(limited.get_args());
+        for (name, value) in limited.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        Self::start_process(dir, args, Process::spawn(command))
+    }
+
     fn start_in(dir: TempDir, args: Vec<String>) -> Self {
-        let mut process = Process::spawn(Self::command(&dir.path().join("data"), &args));
+        let process = Process::spawn(Self::command(&dir.path().join("data"), &args));
+        Self::start_process(dir, args, process)
+    }
+
+    fn start_process(dir: TempDir, args: Vec<String>, mut process: Process) -> Self {
         let line = process.first_line();
         let ready: Value = serde_json::from_str(&line)
             .unwrap_or_else(|error| panic!("no ready line: {error} in {line:?}; stderr:\n{}", process.stderr()));
