@@ -340,13 +340,13 @@ fn requests_that_came_during_a_pause_are_read_after_it() {
 fn a_torn_frame_is_finished_though_a_push_to_all_in_between_is_not_for_it() {
     let test = TestComet::start_narrow(Config { write_stall_ms: 600_000, ..config() });
     for wire in WIRES {
-        let mut client = test.login_narrow(wire, &auth_in("k", ROOM, &[1000]));
-        test.push_room(ROOM, push(1, numbered(7, 300_000)));
+        let mut client = test.login(wire, &auth_in("k", ROOM, &[1000]));
+        test.push_room(ROOM, push(1, numbered(7, 1 << 20)));
         eventually("the frame is torn", || test.sum(|metrics| &metrics.blocked) == 1);
         let before = test.comet.queued_bytes();
         // Its walk is slow: the socket empties before it comes by.
         test.push_all(1, push(1001, vec![0; 1000]));
-        eventually("the push to all has been taken", || test.comet.queued_bytes() == before + 1000);
+        eventually("the push to all has been taken", || test.comet.queued_bytes() >= before + 1000);
         assert_eq!(number_of(&client.next_frame()), 7, "{wire:?}");
         drop(client);
         test.assert_empty();

@@ -235,7 +235,9 @@ fn hang_up_reads_limits_and_level_again() {
     assert!(!server.stderr().contains("\"DEBUG\""));
 
     let said = |words: &str| until(words, || server.stderr().contains(words).then_some(()));
-    write("[comet]\nbody_bytes_max = \"2KiB\"\n[telemetry]\nlevel = \"info,perseid_logic=debug\"\n[room]\nshare = 0.25\n");
+    write(
+        "[comet]\nbody_bytes_max = \"2KiB\"\n[telemetry]\nlevel = \"info,perseid_logic=debug\"\n[node]\nsnowflake_worker = 5\n",
+    );
     server.signal("HUP");
     said("comet.body_bytes_max");
     // What needs a restart says so.
