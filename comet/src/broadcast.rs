@@ -81,7 +81,7 @@ impl Broadcasts {
             return 0;
         }
         // Whoever was visited has seen this one and all before it.
-        self.under_way.drain(..=index).map(|walk| walk.push.body.len()).sum()
+        self.under_way.drain(..=index).map(|walk| Broadcast::bytes(&walk.push)).sum()
     }
 
     fn due(&self, now_ms: u64, in_haste: bool) -> Option<usize> {
@@ -95,6 +95,11 @@ impl Broadcasts {
 }
 
 impl Broadcast {
+    /// What a push to all under way counts against the node's bound.
+    pub(crate) fn bytes(push: &Push) -> usize {
+        size_of::<Self>() + push.body.len()
+    }
+
     fn allowance(&self, now_ms: u64) -> u64 {
         if self.speed == 0 {
             return u64::MAX;

@@ -30,6 +30,8 @@ pub(crate) struct Outbox {
     bytes: Vec<u8>,
     written: usize,
     frames: VecDeque<QueuedFrame>,
+    /// Bytes of replies among them.
+    reply_bytes: usize,
     /// The first frame has been written in part: it has to be finished, whatever happens.
     torn: bool,
     /// When the socket last took something, worker ms.
@@ -46,6 +48,7 @@ impl Outbox {
             bytes: Vec::new(),
             written: 0,
             frames: VecDeque::new(),
+            reply_bytes: 0,
             torn: false,
             progress_ms: now_ms,
             since_ms: now_ms,
@@ -60,6 +63,11 @@ impl Outbox {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Bytes of replies that wait.
+    pub(crate) const fn reply_bytes(&self) -> usize {
+        self.reply_bytes
     }
 
     /// What to write next.
@@ -78,6 +86,7 @@ impl Outbox {
     pub(crate) fn push(&mut self, bytes: &[u8], frame: QueuedFrame) {
         debug_assert_eq!(bytes.len(), frame.len);
         self.bytes.extend_from_slice(bytes);
+        self.reply_bytes += if frame.way == Way::Reply { frame.len } else { 0 };
         self.frames.push_back(frame);
     }
 
@@ -87,6 +96,7 @@ impl Outbox {
         let mut finished = Ways::default();
         let mut taken = count;
         while let Some(frame) = self.frames.front_mut() {
+            self.reply_bytes -= if frame.way == Way::Reply { taken.min(frame.len) } else { 0 };
             if taken < frame.len {
                 frame.len -= taken;
                 self.torn |= taken > 0;
@@ -182,10 +192,10 @@ mod tests {
         assert_eq!(outbox.drop_oldest(5), (2, 8));
         assert_eq!(outbox.unwritten(), b"aaddddRRRR");
         assert_eq!(outbox.advance(6, 2), [2, 0, 0, 0]);
-        assert_eq!(outbox.unwritten(), b"RRRR");
+        assert_eq!((outbox.unwritten(), outbox.reply_bytes()), (&b"RRRR"[..], 4));
         assert_eq!(outbox.drop_oldest(100), (0, 0), "replies stay");
         assert_eq!(outbox.advance(4, 3), [0, 0, 0, 1]);
-        assert!(outbox.is_empty());
+        assert!(outbox.is_empty() && outbox.reply_bytes() == 0);
         assert_eq!((outbox.dropped, outbox.progress_ms), (2, 3));
     }
 

@@ -95,6 +95,8 @@ pub(crate) struct Slot {
     pub(crate) shut: bool,
     /// The socket may hold more than was read, because reading was paused.
     pub(crate) unread: bool,
+    /// The poll tells when the socket takes bytes again: since it was full for the first time.
+    pub(crate) watches_writing: bool,
 }
 
 // What a million idle sessions cost. TLS will be boxed.
@@ -126,7 +128,7 @@ impl Slot {
 
     /// Whether replies pile up.
     pub(crate) fn is_behind(&self) -> bool {
-        self.outbox.as_ref().is_some_and(|outbox| outbox.len() > REPLIES_BYTES_MAX)
+        self.outbox.as_ref().is_some_and(|outbox| outbox.reply_bytes() > REPLIES_BYTES_MAX)
     }
 
     /// Whether a request waits for an answer that comes later.

@@ -88,6 +88,11 @@ impl Env {
     }
 }
 
+/// What names a session in the poll.
+fn token(key: Key) -> Token {
+    Token((key.generation as usize) << 32 | key.slot as usize)
+}
+
 pub(crate) struct Worker {
     env: Env,
     started: Instant,
@@ -323,8 +328,8 @@ impl Worker {
         let mut registered = Ok(());
         let broadcasts_seen = self.broadcasts.last_number();
         let key = self.sessions.insert(|key| {
-            let token = Token((key.generation as usize) << 32 | key.slot as usize);
-            registered = registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE);
+            // Only reading: a new socket is writable, and being told so would cost a turn for each connection.
+            registered = registry.register(&mut stream, token(key), Interest::READABLE);
             Slot {
                 stream,
                 wheel_tick: wheel_tick as u32,
@@ -341,6 +346,7 @@ impl Worker {
                 wire: if websocket { Wire::Upgrading } else { Wire::Tcp },
                 shut: false,
                 unread: false,
+                watches_writing: false,
             }
         });
         env.metrics.accepted[transport].inc();

@@ -227,14 +227,15 @@ impl EventLog for EmbeddedLog {
     fn replay(&self, on_records: &mut dyn FnMut(&[Record])) -> Result<Offset, LogError> {
         let shared = &self.owner.shared;
         let end = shared.durable.load(Acquire);
-        let segments = || lock(&shared.segments).clone();
-        let first = segments().first().map_or(1, |segment| segment.first());
-        let Some(mut reader) = Reader::at(&segments(), first).filter(|_| first <= end) else { return Ok(0) };
+        // One list, held open: retention may delete files meanwhile, and they can be read all the same.
+        let segments = lock(&shared.segments).clone();
+        let first = segments.first().map_or(1, |segment| segment.first());
+        let Some(mut reader) = Reader::at(&segments, first).filter(|_| first <= end) else { return Ok(0) };
         let mut records = Vec::new();
         let mut last = 0;
         while last < end {
             records.clear();
-            reader.read(segments, end, &mut records)?;
+            reader.read(|| segments.clone(), end, &mut records)?;
             let Some(record) = records.last() else { break };
             last = record.offset;
             on_records(&records);

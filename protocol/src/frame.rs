@@ -178,6 +178,16 @@ pub fn decode(input: &[u8], body_bytes_max: usize) -> Result<Option<Frame<'_>>, 
     Ok(Some(Frame { header, body: &input[header_len..len], len }))
 }
 
+/// What the first 16 bytes say beside the lengths, whether or not they begin a frame; `None` when there are fewer.
+pub fn peek(input: &[u8]) -> Option<Header> {
+    (input.len() >= CLASSIC_HEADER_LEN).then(|| Header {
+        ver: be16(input, 6),
+        op: be32(input, 8),
+        seq: be32(input, 12),
+        ext: Extension::default(),
+    })
+}
+
 fn decode_extension(input: &[u8]) -> Extension {
     Extension {
         id: be64(input, 16),

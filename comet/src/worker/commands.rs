@@ -6,6 +6,7 @@ use perseid_protocol::push::{Drop, Push};
 
 use super::Worker;
 use super::ending::Drain;
+use crate::broadcast::Broadcast;
 use crate::mailbox::Command;
 use crate::outbox::Way;
 use crate::slab::Key;
@@ -68,7 +69,7 @@ impl Worker {
 
     fn push_all(&mut self, push: Arc<Push>, speed: u32) {
         let arrival = self.next_arrival();
-        self.env.node.budget.add(push.body.len());
+        self.env.node.budget.add(Broadcast::bytes(&push));
         self.broadcasts.push(push, speed, arrival, self.env.now_ms);
     }
 }

@@ -64,6 +64,7 @@ impl Worker {
                 }
                 Ok(None) => return used,
                 Err(error) => {
+                    slot.rules.handle_bad_frame(&bytes[used..]);
                     self.end(key, error.into(), Some(&error.to_string()), None);
                     return bytes.len();
                 }

@@ -7,6 +7,7 @@ use perseid_protocol::{CloseReason, frame};
 
 use super::frames::From;
 use super::{READS_PER_TURN, Worker};
+use crate::config::Config;
 use crate::gather::Gather;
 use crate::net::websocket::handshake::{Handshake, parse_upgrade};
 use crate::net::websocket::{Limits, Message, Opcode, Violation, encode};
@@ -168,14 +169,8 @@ impl Worker {
     }
 
     fn take_websocket(&mut self, key: Key, bytes: &mut [u8]) {
-        let config = &self.env.config;
-        let limits = Limits {
-            message_bytes_max: config.message_bytes_max,
-            fragments_max: config.fragments_max,
-            text_allowed: config.echo,
-        };
         let mut joined;
-        let bytes = match self.take_input(key) {
+        let mut bytes = match self.take_input(key) {
             None => bytes,
             Some(held) => {
                 joined = held;
@@ -183,26 +178,30 @@ impl Worker {
                 &mut joined[..]
             }
         };
-        let Some(slot) = self.sessions.get_mut(key) else { return };
-        let mut decoder = std::mem::take(&mut slot.decoder);
-        let before = decoder.buffered_bytes();
-        let outcome = decoder.feed(bytes, &limits, &mut |message| self.take_message(key, message));
-        let after = decoder.buffered_bytes();
-        self.env.node.budget.change(before, after);
-        let Some(slot) = self.sessions.get_mut(key) else {
-            self.env.node.budget.sub(after);
-            return;
-        };
-        slot.decoder = decoder;
-        match outcome {
-            Ok(used) => {
-                if after > FREE_INPUT_BYTES && self.env.node.budget.is_over() {
-                    return self.end(key, CloseReason::Overloaded, None, None);
-                }
-                let rest = bytes[used.min(bytes.len())..].to_vec();
-                self.hold(key, rest);
+        loop {
+            let Some(slot) = self.sessions.get_mut(key) else { return };
+            let limits = message_limits(&self.env.config, slot.is_live());
+            let mut decoder = std::mem::take(&mut slot.decoder);
+            let before = decoder.buffered_bytes();
+            let outcome = decoder.feed(bytes, &limits, &mut |message| self.take_message(key, message));
+            let after = decoder.buffered_bytes();
+            self.env.node.budget.change(before, after);
+            let Some(slot) = self.sessions.get_mut(key) else {
+                self.env.node.budget.sub(after);
+                return;
+            };
+            slot.decoder = decoder;
+            let used = match outcome {
+                Ok(used) => used.min(bytes.len()),
+                Err(violation) => return self.end_violation(key, violation),
+            };
+            if after > FREE_INPUT_BYTES && self.env.node.budget.is_over() {
+                return self.end(key, CloseReason::Overloaded, None, None);
             }
-            Err(violation) => self.end_violation(key, violation),
+            bytes = &mut bytes[used..];
+            if used == 0 || bytes.is_empty() || self.go_on_if_live(key).is_break() {
+                return self.hold(key, bytes.to_vec());
+            }
         }
     }
 
@@ -224,8 +223,11 @@ impl Worker {
             Message::Binary(payload) if self.env.config.echo => self.echo(Opcode::Binary, payload),
             Message::Text(payload) => self.echo(Opcode::Text, payload.as_bytes()), // only an echo is ever given text
             Message::Binary(payload) => {
+                let was_live = self.sessions.get_mut(key).is_some_and(|slot| slot.is_live());
                 let used = self.take_frames(key, payload, From::Wire);
-                return self.after_message(key, &payload[used..]);
+                // What follows AUTH is read by other limits.
+                let flow = self.after_message(key, &payload[used..]);
+                return if was_live { flow } else { ControlFlow::Break(()) };
             }
         }
         self.go_on_if_live(key)
@@ -299,6 +301,17 @@ impl Worker {
         if input.len() > FREE_INPUT_BYTES && self.env.node.budget.is_over() {
             self.end(key, CloseReason::Overloaded, None, None);
         }
+    }
+}
+
+/// What a WebSocket message may be. A stranger's holds little more than one AUTH.
+fn message_limits(config: &Config, is_live: bool) -> Limits {
+    let stranger = config.limits.body_bytes_max.max(config.limits.auth_bytes_max) + frame::HEADER_LEN_MAX;
+    let whole = is_live || config.echo;
+    Limits {
+        message_bytes_max: if whole { config.message_bytes_max } else { config.message_bytes_max.min(stranger) },
+        fragments_max: config.fragments_max,
+        text_allowed: config.echo,
     }
 }
 

@@ -11,6 +11,7 @@ use super::writing::finish_torn_frame;
 use super::{Env, Worker};
 use crate::encoding::ENCODINGS;
 use crate::net::sys;
+use crate::ring::ByteRing;
 use crate::room::{Audience, Member, Room, Turn, rest_us};
 use crate::session::Membership;
 use crate::slab::{Key, Slab};
@@ -221,10 +222,7 @@ impl Worker {
                 continue;
             }
             if member.blocked {
-                if head - member.cursor > env.config.session_bytes_max as u64 {
-                    let keep = head - env.config.session_bytes_max as u64 / 2;
-                    skip(env, &mut self.sessions, ring, member, ring.boundary_at_or_after(keep));
-                }
+                limit_lag(env, &mut self.sessions, ring, member);
                 continue;
             }
             writes += 1;
@@ -272,14 +270,19 @@ impl Worker {
         let ended = loop {
             let Some(Some(room)) = self.rooms.get_mut(index as usize) else { break true };
             begin_pass(room, now_us);
-            let Some(audience) = room.audiences.get(room.pass.encoding) else { break true };
-            let Some(member) = audience.as_ref().and_then(|audience| audience.members.get(room.pass.member)).copied() else {
+            let Some(audience) = room.audiences.get_mut(room.pass.encoding) else { break true };
+            let Some((ring, member)) =
+                audience.as_mut().and_then(|audience| Some((&audience.ring, audience.members.get_mut(room.pass.member)?)))
+            else {
                 room.pass.encoding += 1;
                 room.pass.member = 0;
                 continue;
             };
             room.pass.member += 1;
-            if !member.blocked {
+            if member.blocked {
+                limit_lag(&self.env, &mut self.sessions, ring, member);
+            } else {
+                let member = *member;
                 gather.clear();
                 self.gather_outstanding(member.session, &mut gather);
                 self.write(member.session, &gather);
@@ -357,8 +360,16 @@ fn shorten(env: &Env, sessions: &mut Sessions, audience: &mut Audience, bytes_ma
     env.node.budget.sub(audience.ring.trim(to.min(needed)));
 }
 
+/// Bounds what waits for one member whose socket is full.
+fn limit_lag(env: &Env, sessions: &mut Sessions, ring: &ByteRing, member: &mut Member) {
+    let (head, max) = (ring.head(), env.config.session_bytes_max as u64);
+    if head - member.cursor > max {
+        skip(env, sessions, ring, member, ring.boundary_at_or_after(head - max / 2));
+    }
+}
+
 /// Takes from a member what lies before `to`, counted; a frame that is half written is finished.
-fn skip(env: &Env, sessions: &mut Sessions, ring: &crate::ring::ByteRing, member: &mut Member, to: u64) {
+fn skip(env: &Env, sessions: &mut Sessions, ring: &ByteRing, member: &mut Member, to: u64) {
     let Some(slot) = sessions.get_mut(member.session) else { return };
     let mut outbox = slot.outbox.as_deref_mut();
     finish_torn_frame(env, outbox.as_deref_mut(), ring, member);

@@ -2,10 +2,11 @@
 
 use std::io;
 
+use mio::Interest;
 use perseid_protocol::push::Drop;
 
 use super::commands::unix_ms;
-use super::{Env, Worker};
+use super::{Env, Worker, token};
 use crate::gather::Gather;
 use crate::net::sys;
 use crate::outbox::{Outbox, Way};
@@ -237,6 +238,14 @@ impl Worker {
             return;
         }
         slot.outbox = Some(Box::new(Outbox::new(now_ms)));
+        if !slot.watches_writing {
+            slot.watches_writing = true;
+            // The poll looks at once: what became writable since the write is not missed.
+            let both = Interest::READABLE | Interest::WRITABLE;
+            if self.poll.registry().reregister(&mut slot.stream, token(key), both).is_err() {
+                self.broken.push(key);
+            }
+        }
         self.env.metrics.blocked.inc();
         self.mark_member(key, true);
         self.arm(key, now_ms + self.env.config.write_stall_ms);

@@ -144,6 +144,13 @@ impl Session {
         }
     }
 
+    /// Looks at the beginning of what is no acceptable frame: who tried an extended AUTH is told why it failed.
+    pub fn handle_bad_frame(&mut self, input: &[u8]) {
+        if let (Phase::AwaitingAuth, Some(header)) = (self.phase, frame::peek(input)) {
+            self.extended = header.op == op::AUTH && header.ver >= VER_EXTENDED;
+        }
+    }
+
     /// Takes note of the outcome of AUTH. An outcome that comes after the end changes nothing.
     pub fn handle_auth(&mut self, accepted: bool, now_ms: u64, limits: &Limits) {
         if self.phase == Phase::Ended {
