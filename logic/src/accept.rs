@@ -70,6 +70,8 @@ pub struct PushRequest {
     pub from: u64,
     /// Whose idempotency key it is; empty where there are no accounts.
     pub account: String,
+    /// Trace id of the request that brought it (W3C `traceparent`); empty: none.
+    pub trace: String,
 }
 
 /// The log has the push.
@@ -305,6 +307,7 @@ fn into_record(request: PushRequest, answer: PushAnswer, hash: u64, now_ms: u64)
         id: answer.id,
         expire_at_ms: if request.ttl_ms == 0 { 0 } else { now_ms.saturating_add(request.ttl_ms) },
         from: request.from,
+        trace: request.trace,
         ..PushMsg::default()
     };
     let first = match request.target {

@@ -208,15 +208,9 @@ impl Worker {
         // Most members stand at the same position: count its frames once.
         let mut counted = (usize::MAX, 0, 0);
         let ended = loop {
-            let Some(audience) = room.audiences.get_mut(room.pass.encoding) else { break true };
-            let Some((ring, member)) =
-                audience.as_mut().and_then(|audience| Some((&audience.ring, audience.members.get_mut(room.pass.member)?)))
-            else {
-                room.pass.encoding += 1;
-                room.pass.member = 0;
-                continue;
-            };
-            room.pass.member += 1;
+            let Some((encoding, at)) = next_place(room) else { break true };
+            let Some(audience) = &mut room.audiences[encoding] else { continue };
+            let (ring, member) = (&audience.ring, &mut audience.members[at]);
             let head = ring.head();
             if member.cursor == head {
                 continue;
@@ -232,8 +226,8 @@ impl Worker {
                     member.cursor += sent as u64;
                     bytes += sent as u64;
                     if member.cursor == head {
-                        if (counted.0, counted.1) != (room.pass.encoding, before) {
-                            counted = (room.pass.encoding, before, ring.frames_between(before, head) as u64);
+                        if (counted.0, counted.1) != (encoding, before) {
+                            counted = (encoding, before, ring.frames_between(before, head) as u64);
                         }
                         delivered += counted.2;
                     } else {
@@ -270,15 +264,9 @@ impl Worker {
         let ended = loop {
             let Some(Some(room)) = self.rooms.get_mut(index as usize) else { break true };
             begin_pass(room, now_us);
-            let Some(audience) = room.audiences.get_mut(room.pass.encoding) else { break true };
-            let Some((ring, member)) =
-                audience.as_mut().and_then(|audience| Some((&audience.ring, audience.members.get_mut(room.pass.member)?)))
-            else {
-                room.pass.encoding += 1;
-                room.pass.member = 0;
-                continue;
-            };
-            room.pass.member += 1;
+            let Some((encoding, at)) = next_place(room) else { break true };
+            let Some(audience) = &mut room.audiences[encoding] else { continue };
+            let (ring, member) = (&audience.ring, &mut audience.members[at]);
             if member.blocked {
                 limit_lag(&self.env, &mut self.sessions, ring, member);
             } else {
@@ -329,6 +317,20 @@ impl Worker {
         } else {
             room.turn = Turn::Idle;
         }
+    }
+}
+
+/// The next member of a pass, by encoding and index in its table, which is there; `None` at the end.
+fn next_place(room: &mut Room) -> Option<(usize, usize)> {
+    loop {
+        let members = room.audiences.get(room.pass.encoding)?.as_ref().map_or(0, |audience| audience.members.len());
+        let place = (room.pass.encoding, room.pass.member);
+        if place.1 < members {
+            room.pass.member += 1;
+            return Some(place);
+        }
+        room.pass.encoding += 1;
+        room.pass.member = 0;
     }
 }
 

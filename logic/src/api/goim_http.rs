@@ -16,6 +16,7 @@ use serde::Serialize;
 use super::body::{self, BodyError};
 use super::envelope::{self, REQUEST_ERROR, SERVER_ERROR};
 use super::query::{Query, required};
+use super::trace;
 use super::{Api, TEXT, goim_nodes, now_ms, respond};
 use crate::accept::{PushError, PushRequest, Target};
 use crate::metrics::Route;
@@ -81,6 +82,7 @@ impl Api {
             Ok(bound) => bound,
             Err(message) => return self.goim_bind_error(&message),
         };
+        let trace = trace::of(request.headers());
         let body = match body::read(request, self.config().request_bytes_max, deadline, &self.arriving).await {
             Ok(body) => body,
             Err(error) => return self.goim_body_error(error),
@@ -90,7 +92,7 @@ impl Api {
             return envelope::ok();
         }
         let by_key = matches!(target, Target::Keys(_));
-        let push = PushRequest { target, op, body, id: None, ttl_ms: 0, from: 0, account: String::new() };
+        let push = PushRequest { target, op, body, id: None, ttl_ms: 0, from: 0, account: String::new(), trace };
         match self.settled(self.accept.submit(push, now_ms()), deadline).await {
             Ok(_) => envelope::ok(),
             Err(PushError::TooLarge(message)) => envelope::error_with(StatusCode::PAYLOAD_TOO_LARGE, REQUEST_ERROR, &message),

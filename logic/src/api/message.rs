@@ -108,6 +108,7 @@ impl Message {
             ttl_ms: self.ttl_ms.unwrap_or(0),
             from: self.from.map_or(0, |from| from.0),
             account: account.to_owned(),
+            trace: String::new(),
         })
     }
 }
@@ -238,6 +239,7 @@ mod tests {
             ttl_ms: 5,
             from: u64::MAX,
             account: "acc".to_owned(),
+            trace: String::new(),
         };
         assert_eq!(request(json), Ok(expected));
         let all = request(r#"{"to":{"all":true},"speed":9,"body":""}"#).unwrap();

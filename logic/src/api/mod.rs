@@ -12,6 +12,7 @@ mod health;
 mod message;
 mod problem;
 mod query;
+mod trace;
 
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};

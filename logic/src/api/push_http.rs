@@ -10,8 +10,8 @@ use serde_json::value::RawValue;
 
 use super::message::{Message, parse};
 use super::problem::{Document, Problem};
-use super::{Api, JSON, body, json, now_ms, respond};
-use crate::accept::{Pending, PushAnswer};
+use super::{Api, JSON, body, json, now_ms, respond, trace};
+use crate::accept::{Pending, PushAnswer, PushRequest};
 use crate::metrics::Route;
 
 /// Whose idempotency keys they are, until callers have tokens.
@@ -44,8 +44,9 @@ impl From<Problem> for Refused {
 impl Api {
     async fn push_one(&self, request: Request) -> Result<PushAnswer, Refused> {
         let deadline = self.deadline();
+        let trace = trace::of(request.headers());
         let text = body::read(request, self.config().request_bytes_max, deadline, &self.arriving).await.map_err(Problem::from)?;
-        let push = parse::<Message>(&text)?.into_request(ACCOUNT)?;
+        let push = PushRequest { trace, ..parse::<Message>(&text)?.into_request(ACCOUNT)? };
         drop(text);
         let pending = self.accept.submit(push, now_ms());
         self.settled(pending, deadline).await.map_err(|error| Refused::Counted(error.into()))
@@ -89,6 +90,7 @@ pub(super) async fn push_batch(State(api): State<Arc<Api>>, request: Request) ->
 impl Api {
     async fn push_many(&self, request: Request) -> Result<Vec<Result<PushAnswer, Problem>>, Problem> {
         let deadline = self.deadline();
+        let trace = trace::of(request.headers());
         let text = body::read(request, self.config().request_bytes_max, deadline, &self.arriving).await?;
         let batch: Batch = parse(&text)?;
         if batch.messages.is_empty() || batch.messages.len() > self.config().batch_max {
@@ -97,7 +99,7 @@ impl Api {
         let now_ms = now_ms();
         // All are on their way before the first is waited for.
         let pending: Vec<Result<Pending, Problem>> =
-            batch.messages.iter().map(|message| self.submit_one(message, now_ms)).collect();
+            batch.messages.iter().map(|message| self.submit_one(message, &trace, now_ms)).collect();
         let mut outcomes = Vec::with_capacity(pending.len());
         for pending in pending {
             outcomes.push(match pending {
@@ -108,9 +110,10 @@ impl Api {
         Ok(outcomes)
     }
 
-    fn submit_one(&self, message: &RawValue, now_ms: u64) -> Result<Pending, Problem> {
+    fn submit_one(&self, message: &RawValue, trace: &str, now_ms: u64) -> Result<Pending, Problem> {
         let push = parse::<Message>(message.get().as_bytes()).and_then(|message| message.into_request(ACCOUNT));
-        push.map(|push| self.accept.submit(push, now_ms)).inspect_err(|problem| self.metrics.refused(problem.reason))
+        push.map(|push| self.accept.submit(PushRequest { trace: trace.to_owned(), ..push }, now_ms))
+            .inspect_err(|problem| self.metrics.refused(problem.reason))
     }
 }
 

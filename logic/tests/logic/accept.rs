@@ -16,7 +16,16 @@ use crate::fakes::{FakeNodes, Mode, World, room};
 const NOW: u64 = 1_767_225_600_000;
 
 fn push(target: Target) -> PushRequest {
-    PushRequest { target, op: 1000, body: Bytes::from_static(b"hi"), id: None, ttl_ms: 0, from: 0, account: "a".into() }
+    PushRequest {
+        target,
+        op: 1000,
+        body: Bytes::from_static(b"hi"),
+        id: None,
+        ttl_ms: 0,
+        from: 0,
+        account: "a".into(),
+        trace: String::new(),
+    }
 }
 
 fn mids(mids: &[i64]) -> Target {
