@@ -17,9 +17,9 @@ use crate::session::Membership;
 use crate::slab::{Key, Slab};
 
 /// Sockets written to before others get their turn.
-const SLICE_SOCKETS: usize = 64;
+const SLICE_SOCKETS: usize = 128;
 /// The same in time, µs; looked at every 16 sockets.
-const SLICE_US: u128 = 250;
+const SLICE_US: u128 = 500;
 
 type Sessions = Slab<crate::session::Slot>;
 
