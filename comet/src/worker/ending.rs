@@ -54,6 +54,13 @@ impl Worker {
             let (mid, session) = (slot.mid, slot.key.as_ref().map(ToString::to_string).unwrap_or_default());
             tracing::debug!(mid, session, reason = reason.word(), message, "session ended");
         }
+        let mut linger_ms = LINGER_MS;
+        if reason == CloseReason::SlowConsumer {
+            self.drop_queued(key);
+            // It has been slow for that long: it gets as long again to see why it goes.
+            linger_ms = linger_ms.max(self.env.config.write_stall_ms);
+        }
+        let Some(slot) = self.sessions.get_mut(key) else { return };
         let retry_after_ms = retry_after_ms.or_else(|| reason.comes_back().then_some(self.env.config.reconnect_ms));
         let (encoding, extended, wire) = (slot.encoding(), slot.rules.is_extended(), slot.wire);
         let mut farewell = Gather::default();
@@ -65,11 +72,25 @@ impl Worker {
         if wire == Wire::WebSocket {
             farewell.put(Way::Reply, 0, |out| encode::put_close(out, reason.code(), reason.word()));
         }
-        self.close(key, &farewell);
+        self.close_within(key, &farewell, linger_ms);
+    }
+
+    /// Drops what a session does not take, so that the reason why it ends comes next.
+    fn drop_queued(&mut self, key: Key) {
+        self.leave_room(key);
+        if let Some(outbox) = self.sessions.get_mut(key).and_then(|slot| slot.outbox.as_deref_mut()) {
+            let (frames, bytes) = outbox.drop_oldest(usize::MAX);
+            self.env.node.budget.sub(bytes);
+            self.env.metrics.drop_pushes(Drop::Slow, frames as u64);
+        }
     }
 
     /// Ends a session with these last bytes.
     pub(super) fn close(&mut self, key: Key, farewell: &Gather) {
+        self.close_within(key, farewell, LINGER_MS);
+    }
+
+    fn close_within(&mut self, key: Key, farewell: &Gather, linger_ms: u64) {
         // If it ends while its frames are read, what it asked before is answered. (Nobody else's replies are there then.)
         self.flush_replies(key);
         // Before the session has ended: what was pushed to it goes first.
@@ -78,7 +99,7 @@ impl Worker {
         self.write(key, &gather);
         self.give_back(key);
         self.write(key, farewell);
-        let until_ms = self.env.now_ms + LINGER_MS;
+        let until_ms = self.env.now_ms + linger_ms;
         let Some(slot) = self.sessions.get_mut(key) else { return };
         slot.linger_until_s = u32::try_from(until_ms.div_ceil(1000)).unwrap_or(u32::MAX);
         let flushed = slot.outbox.is_none();
