@@ -30,7 +30,7 @@ const FILES_KEPT_MAX: u64 = 1024;
 /// How many client connections fit where so many files may be open: clients that take all of them would leave none for
 /// the push API, for health checks, and for the log's next segment.
 pub fn sessions_within(files: u64) -> usize {
-    let kept = (files / 16).saturating_add(FILES_KEPT_MIN).min(FILES_KEPT_MAX);
+    let kept = (files / 64).saturating_add(FILES_KEPT_MIN).min(FILES_KEPT_MAX);
     usize::try_from(files.saturating_sub(kept)).unwrap_or(usize::MAX).max(1)
 }
 
@@ -41,7 +41,7 @@ mod tests {
     #[test]
     fn some_files_are_kept_for_the_process_itself() {
         let sessions = [0, 64, 200, 1024, 20_000, 1_048_576, u64::MAX].map(sessions_within);
-        assert_eq!(sessions, [1, 1, 124, 896, 18_976, 1_047_552, u64::MAX as usize - 1024]);
+        assert_eq!(sessions, [1, 1, 133, 944, 19_624, 1_047_552, u64::MAX as usize - 1024]);
         assert!(open_files_max() > 0);
     }
 }
