@@ -6,7 +6,7 @@
 //! worker/    one thread: commands · rooms · pushes to all · timers · accepting · reading · writing · ending
 //! session slab wheel outbox gather     a session's slot, and what it has only while it needs it
 //! room ring broadcast                  what many sessions get
-//! net/       listeners, WebSocket codec, two system calls
+//! net/       listeners, WebSocket codec, three system calls
 //! node       what the workers share: room directory, byte budget, mailboxes
 //! ```
 //!

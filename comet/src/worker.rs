@@ -236,7 +236,7 @@ impl Worker {
             self.wheel.poll_timeout().map(|at| at.saturating_sub(now_ms)),
             self.broadcasts.poll_timeout(now_ms),
             self.accept_more.iter().map(|(_, at)| at.saturating_sub(now_ms)).min(),
-            self.drain.as_ref().map(|drain| drain.poll_timeout(now_ms)),
+            self.drain.as_ref().map(|_| ending::DRAIN_STEP_MS),
         ];
         let in_us = in_ms.into_iter().flatten().map(|ms| ms.saturating_mul(1000)).chain(resting);
         in_us.min().map(Duration::from_micros)

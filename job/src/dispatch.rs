@@ -123,7 +123,10 @@ impl Dispatcher {
         // The body stays a slice of the record.
         let msg = PushMsg::decode(value.clone())?;
         let kind = PushType::try_from(msg.r#type).map_err(|_| Dead::Type(msg.r#type))?;
-        tracing::debug!(id = msg.id, trace = %msg.trace, op = msg.operation, keys = ?msg.keys, mids = ?msg.mids, room = %msg.room, "push");
+        // How many, and the first: a push may name ten thousand.
+        let (keys, mids) = (msg.keys.len(), msg.mids.len());
+        let (key, mid) = (msg.keys.first(), msg.mids.first());
+        tracing::debug!(id = msg.id, trace = %msg.trace, op = msg.operation, keys, key, mids, mid, room = %msg.room, "push");
         let (keys, mids, room, speed) = (msg.keys, msg.mids, msg.room, msg.speed);
         let push = Push {
             id: msg.id,

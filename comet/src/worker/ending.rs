@@ -25,7 +25,8 @@ pub(crate) struct Drain {
     slot: u32,
 }
 
-const DRAIN_STEP_MS: u64 = 10;
+/// How often a draining worker goes on, ms.
+pub(super) const DRAIN_STEP_MS: u64 = 10;
 
 impl Drain {
     pub(super) const fn new(per_second: u32, retry_after_ms: u64, now_ms: u64) -> Self {
@@ -35,10 +36,6 @@ impl Drain {
     fn allowance(&self, now_ms: u64) -> u64 {
         let elapsed_ms = now_ms.saturating_sub(self.started_ms) + DRAIN_STEP_MS;
         (elapsed_ms * u64::from(self.per_second) / 1000).max(1).saturating_sub(self.told)
-    }
-
-    pub(super) const fn poll_timeout(&self, _now_ms: u64) -> u64 {
-        DRAIN_STEP_MS
     }
 }
 

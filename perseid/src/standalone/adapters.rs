@@ -23,6 +23,7 @@ impl LogicLink for Link {
             addr: request.addr,
             peer: request.peer,
             extended: request.extended,
+            // The comet passes none on yet: nobody here would read it.
             cookie: "",
             now_ms: unix_ms(),
         };

@@ -262,3 +262,23 @@ pub fn put_disconnect(out: &mut Vec<u8>, reason: CloseReason, message: Option<&s
 pub fn room_reply(head: u64, gone: bool) -> Extension {
     Extension { pos: head, flags: if gone { flag::GONE } else { 0 }, ..Extension::default() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_extended_auth_makes_a_bad_frame_extended() {
+        let is_extended = |ver, op, len: usize| {
+            let mut session = Session::new(0, &Limits::default());
+            let mut frame = Vec::new();
+            frame::put_classic(&mut frame, &Header { ver, op, ..Header::default() }, &[]);
+            session.handle_bad_frame(&frame[..len]);
+            session.is_extended()
+        };
+        assert!(is_extended(VER_EXTENDED, op::AUTH, 16));
+        assert!(!is_extended(1, op::AUTH, 16));
+        assert!(!is_extended(VER_EXTENDED, op::HEARTBEAT, 16));
+        assert!(!is_extended(VER_EXTENDED, op::AUTH, 15));
+    }
+}
