@@ -95,3 +95,49 @@ async fn collect(mut body: Body, max: usize, arriving: &Arriving) -> Result<Byte
     }
     Ok(if joined.is_empty() { whole } else { joined.freeze() })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::pin::Pin;
+    use std::slice::Chunks;
+    use std::task::{Context, Poll};
+    use std::time::Duration;
+
+    use futures_core::Stream;
+
+    use super::*;
+
+    /// As of a chunked body: its length is not known before.
+    struct Pieces(Chunks<'static, u8>);
+
+    impl Stream for Pieces {
+        type Item = std::io::Result<Bytes>;
+
+        fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+            Poll::Ready(self.0.next().map(|piece| Ok(Bytes::from_static(piece))))
+        }
+    }
+
+    async fn read_with(arriving: &Arriving, body: &'static str, max: usize) -> Result<Bytes, BodyError> {
+        let request = Request::new(Body::from_stream(Pieces(body.as_bytes().chunks(3))));
+        read(request, max, Instant::now() + Duration::from_secs(60), arriving).await
+    }
+
+    #[tokio::test]
+    async fn pieces_are_joined_and_bounded() {
+        let arriving = Arriving::default();
+        assert_eq!(read_with(&arriving, "one piece", 9).await.as_deref(), Ok(&b"one piece"[..]));
+        assert_eq!(read_with(&arriving, "ab", 9).await.as_deref(), Ok(&b"ab"[..]));
+        assert_eq!(read_with(&arriving, "", 9).await.as_deref(), Ok(&b""[..]));
+        assert_eq!(read_with(&arriving, "ten bytes!", 9).await, Err(BodyError::TooLarge(9)));
+        assert_eq!(arriving.0.load(Ordering::Relaxed), 0, "all of it is given back");
+    }
+
+    #[tokio::test]
+    async fn what_all_others_send_counts_too() {
+        let arriving = Arriving(AtomicUsize::new(ARRIVING_BYTES_MAX - 4));
+        assert_eq!(read_with(&arriving, "four", 9).await.as_deref(), Ok(&b"four"[..]));
+        assert_eq!(read_with(&arriving, "fives", 9).await, Err(BodyError::Overloaded));
+        assert_eq!(arriving.0.load(Ordering::Relaxed), ARRIVING_BYTES_MAX - 4, "a refused one gives back what it had");
+    }
+}

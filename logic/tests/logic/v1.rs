@@ -171,3 +171,16 @@ async fn large_bodies() {
         problem(&world.post(path, vec![b' '; 101]).await, 413, "TOO_LARGE");
     }
 }
+
+#[tokio::test]
+async fn other_limits_count_from_the_next_request_on() {
+    let world = World::new();
+    let push = r#"{"to":{"mids":[1,2]},"body":"123456789"}"#;
+    assert_eq!(world.post("/v1/messages", push).await.status, 200);
+    world.api.reload(Config { targets_max: 1, ..Config::default() });
+    problem(&world.post("/v1/messages", push).await, 413, "TOO_LARGE");
+    world.api.reload(Config { request_bytes_max: 16, ..Config::default() });
+    problem(&world.post("/v1/messages", push).await, 413, "TOO_LARGE");
+    world.api.reload(Config::default());
+    assert_eq!(world.post("/v1/messages", push).await.status, 200);
+}
