@@ -6,10 +6,10 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
-use perseid_comet::link::{Answer, Connect, Connected, LogicLink, Refused, Ticket, Upstream};
+use perseid_comet::link::{Answer, Connect, Connected, LogicLink, Refused, Renew, Renewed, Ticket, Upstream};
 use perseid_comet::{Comet, Config};
 use perseid_protocol::push::SessionAddr;
-use perseid_protocol::{CloseReason, SessionKey};
+use perseid_protocol::{CloseReason, Refusal, SessionKey};
 
 /// Echoes WebSocket messages at the path /sub until it is ended.
 #[derive(Parser)]
@@ -24,14 +24,22 @@ struct NoLogic;
 
 impl LogicLink for NoLogic {
     fn connect(&self, _: &Connect<'_>, _: Ticket) -> Answer<Result<Connected, Refused>> {
-        Answer::Now(Err(Refused { reason: CloseReason::Unsupported, message: "this node only echoes".into() }))
+        Answer::Now(Err(only_echoes()))
     }
 
-    fn disconnect(&self, _: &SessionKey, _: i64, _: SessionAddr) {}
-
-    fn receive(&self, _: &Upstream<'_>, _: Ticket) -> Answer<()> {
-        Answer::Now(())
+    fn renew(&self, _: &Renew<'_>, _: Ticket) -> Answer<Result<Renewed, Refused>> {
+        Answer::Now(Err(only_echoes()))
     }
+
+    fn disconnect(&self, _: &SessionKey, _: i64, _: SessionAddr, _: Option<CloseReason>) {}
+
+    fn receive(&self, _: &Upstream<'_>, _: Ticket) -> Answer<Result<(), Refusal>> {
+        Answer::Now(Ok(()))
+    }
+}
+
+fn only_echoes() -> Refused {
+    Refused { reason: CloseReason::Unsupported, message: "this node only echoes".into(), retry_after_ms: None }
 }
 
 fn main() -> ExitCode {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 
 use perseid_protocol::push::SessionAddr;
-use perseid_protocol::{CloseReason, SessionKey};
+use perseid_protocol::{CloseReason, Refusal, SessionKey};
 
 use crate::mailbox::{Command, Mailbox};
 use crate::slab::Key;
@@ -14,12 +14,16 @@ pub trait LogicLink: Send + Sync + 'static {
     /// A session has sent AUTH: who is it? When the answer is "accepted", logic has registered the session.
     fn connect(&self, request: &Connect<'_>, ticket: Ticket) -> Answer<Result<Connected, Refused>>;
 
-    /// A session that was accepted has ended.
-    fn disconnect(&self, session: &SessionKey, mid: i64, addr: SessionAddr);
+    /// A living session shows who it is again, with a fresh token. Its next frames wait until this is answered.
+    fn renew(&self, request: &Renew<'_>, ticket: Ticket) -> Answer<Result<Renewed, Refused>>;
+
+    /// A session that was accepted has ended: by us, for `reason`, or by the client or the network (`None`).
+    fn disconnect(&self, session: &SessionKey, mid: i64, addr: SessionAddr, reason: Option<CloseReason>);
 
     /// A session sends something to the business. Its next frames wait until this is answered; only
-    /// HEARTBEAT does not.
-    fn receive(&self, frame: &Upstream<'_>, ticket: Ticket) -> Answer<()>;
+    /// HEARTBEAT does not. Answered when it can't be lost any more. Refused: an extended session is told so, a classic one,
+    /// which can't be, is ended with OVERLOADED.
+    fn receive(&self, frame: &Upstream<'_>, ticket: Ticket) -> Answer<Result<(), Refusal>>;
 }
 
 /// An answer: here it is, or it comes later through the ticket.
@@ -38,10 +42,32 @@ pub struct Connect<'a> {
     pub body: &'a [u8],
     /// Where the session lives.
     pub addr: SessionAddr,
-    /// The other end of its connection.
+    /// The client: the other end of its connection, or what a proxy that is believed says of it.
     pub peer: Option<SocketAddr>,
     /// Whether it will be an extended session.
     pub extended: bool,
+    /// The `Cookie` header of its WebSocket upgrade; empty: none.
+    pub cookie: &'a str,
+}
+
+/// What is known of a session that sends AUTH once more.
+#[derive(Clone, Copy, Debug)]
+pub struct Renew<'a> {
+    /// The body of AUTH.
+    pub body: &'a [u8],
+    /// The user it was accepted as.
+    pub mid: i64,
+    /// Its session.
+    pub key: &'a SessionKey,
+    /// The client, as in [`Connect`].
+    pub peer: Option<SocketAddr>,
+}
+
+/// A session that showed who it is again, and is the same user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Renewed {
+    /// When it ends with TOKEN_EXPIRED, unless it is renewed again, unix ms; 0: never.
+    pub expires_at_ms: u64,
 }
 
 /// An accepted session.
@@ -57,6 +83,8 @@ pub struct Connected {
     pub accepts: Vec<i32>,
     /// A former session with the same key, which has to go.
     pub replaced: Option<SessionAddr>,
+    /// When it ends with TOKEN_EXPIRED, unless it is renewed, unix ms; 0: never.
+    pub expires_at_ms: u64,
 }
 
 /// A session that is not accepted.
@@ -66,6 +94,8 @@ pub struct Refused {
     pub reason: CloseReason,
     /// What to do about it.
     pub message: String,
+    /// How long to stay away, ms; `None`: what the comet tells everybody.
+    pub retry_after_ms: Option<u64>,
 }
 
 /// A frame for the business.
@@ -75,6 +105,8 @@ pub struct Upstream<'a> {
     pub mid: i64,
     /// The sender's session.
     pub key: &'a SessionKey,
+    /// Where the session lives.
+    pub addr: SessionAddr,
     /// Operation of the frame.
     pub op: i32,
     /// Body of the frame.
@@ -100,8 +132,13 @@ impl Ticket {
         self.mailbox.post(Command::Authenticated { session: self.session, outcome });
     }
 
+    /// Answers [`LogicLink::renew`].
+    pub fn renewed(self, outcome: Result<Renewed, Refused>) {
+        self.mailbox.post(Command::Renewed { session: self.session, outcome });
+    }
+
     /// Answers [`LogicLink::receive`].
-    pub fn received(self) {
-        self.mailbox.post(Command::Received { session: self.session });
+    pub fn received(self, outcome: Result<(), Refusal>) {
+        self.mailbox.post(Command::Received { session: self.session, outcome });
     }
 }

@@ -4,11 +4,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use mio::Waker;
-use perseid_protocol::CloseReason;
 use perseid_protocol::push::Push;
+use perseid_protocol::{CloseReason, Refusal};
 
 use crate::config::Config;
-use crate::link::{Connected, Refused};
+use crate::link::{Connected, Refused, Renewed};
 use crate::slab::Key;
 
 /// What another thread asks of a worker.
@@ -22,8 +22,10 @@ pub(crate) enum Command {
     All { push: Arc<Push>, speed: u32 },
     /// The answer to AUTH that came later.
     Authenticated { session: Key, outcome: Result<Connected, Refused> },
+    /// The answer to a further AUTH that came later.
+    Renewed { session: Key, outcome: Result<Renewed, Refused> },
     /// The answer to an upstream frame that came later.
-    Received { session: Key },
+    Received { session: Key, outcome: Result<(), Refusal> },
     /// End a session.
     End { session: Key, reason: CloseReason, message: Option<Box<str>> },
     /// Take no new sessions and end those that are there, so many per second.

@@ -121,6 +121,20 @@ impl Logic {
         Ok(Connected { mid: identity.mid, key, room, accepts: auth.accepts, platform: auth.platform, replaced })
     }
 
+    /// Looks at a further AUTH of a living session of `mid`.
+    ///
+    /// # Errors
+    /// [`ConnectError`]: UNAUTHENTICATED when it is another user's or not acceptable; what the authenticator says.
+    pub fn renew(&self, mid: i64, body: &[u8], peer: Option<SocketAddr>, now_ms: u64) -> Result<(), ConnectError> {
+        let auth = AuthRequest::parse(body).map_err(unauthenticated)?;
+        let identity = self.authenticator.authenticate(&auth, &AuthContext { peer, cookie: "", now_ms })?;
+        if identity.mid == mid {
+            Ok(())
+        } else {
+            Err(unauthenticated("a session can't be renewed for another user: connect again".to_owned()))
+        }
+    }
+
     /// Forgets a session that ended. Returns false, and changes nothing, when a newer one has its key.
     pub fn disconnect(&self, key: &SessionKey, mid: i64, addr: SessionAddr) -> bool {
         self.registry.close(key, mid, addr)

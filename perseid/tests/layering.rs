@@ -57,6 +57,18 @@ fn workers_are_free_of_tokio() {
     assert!(!known.contains("tokio") && !known.contains("tokio-util"), "a worker is one loop over its own poll");
 }
 
+/// The parts meet over gRPC in `wire`, as they meet by calls in the standalone: neither is known to the parts.
+#[test]
+fn the_parts_know_no_transport_between_them() {
+    for folder in ["comet", "job"] {
+        assert!(!dependencies(folder).contains("tonic"), "{folder} depends on tonic");
+    }
+    for folder in ["comet", "logic", "job", "hooks"] {
+        assert!(!dependencies(folder).contains("perseid-wire"), "{folder} knows the wire");
+    }
+    assert!(ours("outbound").is_empty(), "a client of other people's servers");
+}
+
 #[test]
 fn the_rules_have_no_clock() {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("../protocol/src");
@@ -89,6 +101,9 @@ fn unsafe_code_has_its_places() {
         "comet/src",
         "logic/src",
         "job/src",
+        "outbound/src",
+        "hooks/src",
+        "wire/src",
         "bench/src",
         "perseid/src",
     ] {

@@ -18,7 +18,8 @@ impl Worker {
             Command::Room { room, push } => self.push_room(&room, &push),
             Command::All { push, speed } => self.push_all(push, speed),
             Command::Authenticated { session, outcome } => self.go_on_after_auth(session, outcome),
-            Command::Received { session } => self.go_on_after_upstream(session),
+            Command::Renewed { session, outcome } => self.go_on_after_renewal(session, outcome),
+            Command::Received { session, outcome } => self.go_on_after_upstream(session, outcome),
             Command::End { session, reason, message } => self.end(session, reason, message.as_deref(), None),
             Command::Drain { per_second, retry_after_ms } => {
                 self.listeners.clear();

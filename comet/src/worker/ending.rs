@@ -69,7 +69,7 @@ impl Worker {
         if wire == Wire::WebSocket {
             farewell.put(Way::Reply, 0, |out| encode::put_close(out, reason.code(), reason.word()));
         }
-        self.close_within(key, &farewell, linger_ms);
+        self.close_within(key, &farewell, linger_ms, Some(reason));
     }
 
     /// Drops what a session does not take, so that the reason why it ends comes next.
@@ -84,17 +84,17 @@ impl Worker {
 
     /// Ends a session with these last bytes.
     pub(super) fn close(&mut self, key: Key, farewell: &Gather) {
-        self.close_within(key, farewell, LINGER_MS);
+        self.close_within(key, farewell, LINGER_MS, None);
     }
 
-    fn close_within(&mut self, key: Key, farewell: &Gather, linger_ms: u64) {
+    fn close_within(&mut self, key: Key, farewell: &Gather, linger_ms: u64, reason: Option<CloseReason>) {
         // If it ends while its frames are read, what it asked before is answered. (Nobody else's replies are there then.)
         self.flush_replies(key);
         // Before the session has ended: what was pushed to it goes first.
         let mut gather = Gather::default();
         self.gather_outstanding(key, &mut gather);
         self.write(key, &gather);
-        self.give_back(key);
+        self.give_back(key, reason);
         self.write(key, farewell);
         let until_ms = self.env.now_ms + linger_ms;
         let Some(slot) = self.sessions.get_mut(key) else { return };
@@ -107,7 +107,7 @@ impl Worker {
     }
 
     /// Ends the session as far as others are concerned: its room, its registration, what it accepts.
-    fn give_back(&mut self, key: Key) {
+    fn give_back(&mut self, key: Key, reason: Option<CloseReason>) {
         self.leave_room(key);
         let Some(slot) = self.sessions.get_mut(key) else { return };
         let transport = usize::from(slot.wire != Wire::Tcp);
@@ -122,7 +122,7 @@ impl Worker {
         }
         if let Some((session, mid)) = registered {
             self.env.metrics.sessions[transport].dec();
-            self.env.link.disconnect(&session, mid, self.env.addr(key));
+            self.env.link.disconnect(&session, mid, self.env.addr(key), reason);
         }
     }
 
@@ -149,7 +149,7 @@ impl Worker {
             self.env.metrics.left.inc();
         }
         self.drop_unseen(key);
-        self.give_back(key);
+        self.give_back(key, None);
         let Some(slot) = self.sessions.remove(key) else { return };
         let env = &self.env;
         if let Some(outbox) = slot.outbox {

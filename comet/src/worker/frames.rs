@@ -1,7 +1,7 @@
 //! Frames from clients: the session's rules decide, this carries it out.
 
-use perseid_protocol::auth::{AuthLimits, AuthReply, AuthRequest};
-use perseid_protocol::frame::{self, Extension, Frame};
+use perseid_protocol::auth::{AuthLimits, AuthReply};
+use perseid_protocol::frame::{self, Extension, Frame, Header};
 use perseid_protocol::limits::SERVER_FRAME_BYTES_MAX;
 use perseid_protocol::operation::op;
 use perseid_protocol::operations::OperationSet;
@@ -11,13 +11,14 @@ use perseid_protocol::session::server::{ReplyTo, Request, put_refusal, room_repl
 use perseid_protocol::{CloseReason, Refusal};
 
 use super::Worker;
-use crate::link::{Answer, Connect, Connected, Refused, Ticket, Upstream};
+use crate::link::{Answer, Connect, Connected, Refused, Renew, Renewed, Ticket, Upstream};
 use crate::mailbox::Command;
 use crate::outbox::Way;
 use crate::session::{Input, REPLIES_BYTES_MAX, Wire};
 use crate::slab::Key;
 
 const NO_STORE: &str = "this node keeps no messages: use transient pushes";
+const UPSTREAM_REFUSED: &str = "the event log does not take it now: nothing was written, try again";
 const GUEST: &str = "a guest (mid 0) has no inbox: authenticate as a user";
 
 /// Where frames that are taken come from.
@@ -132,6 +133,18 @@ impl Worker {
         }
     }
 
+    /// Refuses a request of which only the way back is still known.
+    fn refuse_reply(&mut self, key: Key, reply: ReplyTo, refusal: Refusal, message: &str) {
+        self.env.metrics.requests_refused.inc();
+        if let Some(slot) = self.sessions.get_mut(key) {
+            let encoding = slot.encoding();
+            let mut error = Vec::new();
+            let header = Header { ver: reply.ver, op: reply.op, seq: reply.seq, ext: Extension::default() };
+            put_refusal(&mut error, &header, refusal, message, None);
+            self.replies.put(Way::Reply, 0, |out| encoding.put_frame(out, &error));
+        }
+    }
+
     fn refuse_stored(&mut self, key: Key, frame: &Frame<'_>) {
         let Some(slot) = self.sessions.get_mut(key) else { return };
         let silent = frame.header.seq == 0 && matches!(frame.header.op, op::ACK | op::EPHEMERAL);
@@ -196,7 +209,7 @@ impl Worker {
     fn authenticate(&mut self, key: Key, reply: ReplyTo, body: &[u8]) {
         let Some(slot) = self.sessions.get_mut(key) else { return };
         let peer = slot.stream.peer_addr().ok();
-        let request = Connect { body, addr: self.env.addr(key), peer, extended: reply.extended };
+        let request = Connect { body, addr: self.env.addr(key), peer, extended: reply.extended, cookie: "" };
         let ticket = self.ticket(key);
         match self.env.link.connect(&request, ticket) {
             Answer::Now(outcome) => self.finish_auth(key, reply, outcome),
@@ -213,7 +226,7 @@ impl Worker {
             // The session has gone meanwhile; logic believes that it is there.
             None => {
                 if let Ok(connected) = outcome {
-                    self.env.link.disconnect(&connected.key, connected.mid, self.env.addr(key));
+                    self.env.link.disconnect(&connected.key, connected.mid, self.env.addr(key), None);
                 }
             }
         }
@@ -226,7 +239,7 @@ impl Worker {
             Ok(connected) => connected,
             Err(refused) => {
                 self.env.metrics.auth_refused.inc();
-                return self.end(key, refused.reason, Some(&refused.message), None);
+                return self.end(key, refused.reason, Some(&refused.message), refused.retry_after_ms);
             }
         };
         let Some(slot) = self.sessions.get_mut(key) else { return };
@@ -293,11 +306,27 @@ impl Worker {
 
     /// A living session shows who it is again; another user is not let in through it.
     fn renew(&mut self, key: Key, reply: ReplyTo, body: &[u8]) {
+        let ticket = self.ticket(key);
         let Some(slot) = self.sessions.get_mut(key) else { return };
-        match AuthRequest::parse(body) {
-            Ok(request) if request.mid == slot.mid => self.reply_to_auth(key, reply),
-            Ok(_) => self.end(key, CloseReason::Unauthenticated, Some("a session can't be renewed for another user"), None),
-            Err(message) => self.end(key, CloseReason::Unauthenticated, Some(&message), None),
+        let peer = slot.stream.peer_addr().ok();
+        let Some(session) = &slot.key else { return };
+        match self.env.link.renew(&Renew { body, mid: slot.mid, key: session, peer }, ticket) {
+            Answer::Now(outcome) => self.finish_renewal(key, reply, outcome),
+            Answer::Later => self.wait(key, reply),
+        }
+    }
+
+    pub(super) fn go_on_after_renewal(&mut self, key: Key, outcome: Result<Renewed, Refused>) {
+        if let Some(reply) = self.stop_waiting(key) {
+            self.finish_renewal(key, reply, outcome);
+            self.flush_replies(key);
+        }
+    }
+
+    fn finish_renewal(&mut self, key: Key, reply: ReplyTo, outcome: Result<Renewed, Refused>) {
+        match outcome {
+            Ok(_) => self.reply_to_auth(key, reply),
+            Err(refused) => self.end(key, refused.reason, Some(&refused.message), refused.retry_after_ms),
         }
     }
 
@@ -306,17 +335,26 @@ impl Worker {
         let ticket = self.ticket(key);
         let Some(slot) = self.sessions.get_mut(key) else { return };
         let Some(session) = &slot.key else { return };
-        let upstream = Upstream { mid: slot.mid, key: session, op: frame.header.op, body: frame.body };
+        let addr = self.env.addr(key);
+        let upstream = Upstream { mid: slot.mid, key: session, addr, op: frame.header.op, body: frame.body };
         match self.env.link.receive(&upstream, ticket) {
-            Answer::Now(()) => self.reply(key, reply, Extension::default(), &[]),
+            Answer::Now(outcome) => self.finish_upstream(key, reply, outcome),
             Answer::Later => self.wait(key, reply),
         }
     }
 
-    pub(super) fn go_on_after_upstream(&mut self, key: Key) {
+    pub(super) fn go_on_after_upstream(&mut self, key: Key, outcome: Result<(), Refusal>) {
         if let Some(reply) = self.stop_waiting(key) {
-            self.reply(key, reply, Extension::default(), &[]);
+            self.finish_upstream(key, reply, outcome);
             self.flush_replies(key);
+        }
+    }
+
+    fn finish_upstream(&mut self, key: Key, reply: ReplyTo, outcome: Result<(), Refusal>) {
+        match outcome {
+            Ok(()) => self.reply(key, reply, Extension::default(), &[]),
+            Err(refusal) if reply.extended => self.refuse_reply(key, reply, refusal, UPSTREAM_REFUSED),
+            Err(_) => self.end(key, CloseReason::Overloaded, Some(UPSTREAM_REFUSED), None),
         }
     }
 }

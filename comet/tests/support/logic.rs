@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 use std::sync::Mutex;
 
-use perseid_comet::link::{Answer, Connect, Connected, LogicLink, Refused, Ticket, Upstream};
+use perseid_comet::link::{Answer, Connect, Connected, LogicLink, Refused, Renew, Renewed, Ticket, Upstream};
 use perseid_protocol::auth::AuthRequest;
 use perseid_protocol::push::SessionAddr;
-use perseid_protocol::{CloseReason, SessionKey};
+use perseid_protocol::{CloseReason, Refusal, SessionKey};
 
 pub(crate) type Auth = AuthRequest;
 
@@ -81,7 +81,8 @@ impl FakeLogic {
 
 impl LogicLink for FakeLogic {
     fn connect(&self, request: &Connect<'_>, ticket: Ticket) -> Answer<Result<Connected, Refused>> {
-        let refused = |message: &str| Refused { reason: CloseReason::Unauthenticated, message: message.into() };
+        let refused =
+            |message: &str| Refused { reason: CloseReason::Unauthenticated, message: message.into(), retry_after_ms: None };
         let auth = match AuthRequest::parse(request.body) {
             Ok(auth) => auth,
             Err(message) => return Answer::Now(Err(refused(&message))),
@@ -104,6 +105,7 @@ impl LogicLink for FakeLogic {
             room: Some(auth.room_id).filter(|room| !room.is_empty()),
             accepts: auth.accepts,
             replaced,
+            expires_at_ms: 0,
         };
         if auth.platform == LATER {
             state.later.push(Box::new(move || ticket.connected(Ok(connected))));
@@ -112,7 +114,16 @@ impl LogicLink for FakeLogic {
         Answer::Now(Ok(connected))
     }
 
-    fn disconnect(&self, session: &SessionKey, _mid: i64, addr: SessionAddr) {
+    fn renew(&self, request: &Renew<'_>, _ticket: Ticket) -> Answer<Result<Renewed, Refused>> {
+        let refused = |message: String| Refused { reason: CloseReason::Unauthenticated, message, retry_after_ms: None };
+        Answer::Now(match AuthRequest::parse(request.body) {
+            Ok(auth) if auth.mid == request.mid => Ok(Renewed { expires_at_ms: 0 }),
+            Ok(_) => Err(refused("a session can't be renewed for another user".into())),
+            Err(message) => Err(refused(message)),
+        })
+    }
+
+    fn disconnect(&self, session: &SessionKey, _mid: i64, addr: SessionAddr, _reason: Option<CloseReason>) {
         let mut state = self.state.lock().unwrap();
         match state.registered.get_mut(&addr) {
             Some(count) => *count += 1,
@@ -124,13 +135,13 @@ impl LogicLink for FakeLogic {
         }
     }
 
-    fn receive(&self, frame: &Upstream<'_>, ticket: Ticket) -> Answer<()> {
+    fn receive(&self, frame: &Upstream<'_>, ticket: Ticket) -> Answer<Result<(), Refusal>> {
         let mut state = self.state.lock().unwrap();
         state.upstream.push((frame.op, frame.body.to_vec()));
         if frame.op == UPSTREAM_LATER {
-            state.later.push(Box::new(move || ticket.received()));
+            state.later.push(Box::new(move || ticket.received(Ok(()))));
             return Answer::Later;
         }
-        Answer::Now(())
+        Answer::Now(Ok(()))
     }
 }

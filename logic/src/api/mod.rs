@@ -114,28 +114,46 @@ impl Api {
 /// All routes. `extra` holds more of them (the caller's `/metrics`); what none has is answered with 404.
 pub fn router(api: Arc<Api>, extra: Router) -> Router {
     Router::new()
+        .merge(push_routes())
+        .merge(read_routes())
+        .merge(open_routes())
+        .fallback(not_found)
+        .method_not_allowed_fallback(wrong_method)
+        .with_state(api)
+        .merge(extra)
+}
+
+/// What sends: goim's pushes and v1's.
+fn push_routes() -> Router<Arc<Api>> {
+    Router::new()
         .route("/goim/push/keys", post(goim_http::push_keys))
         .route("/goim/push/mids", post(goim_http::push_mids))
         .route("/goim/push/room", post(goim_http::push_room))
         .route("/goim/push/all", post(goim_http::push_all))
+        .route("/v1/messages", post(push_http::push))
+        .route("/v1/messages:batch", post(push_http::push_batch))
+}
+
+/// What looks at users, rooms and nodes.
+fn read_routes() -> Router<Arc<Api>> {
+    Router::new()
         .route("/goim/online/top", get(goim_http::online_top))
         .route("/goim/online/room", get(goim_http::online_room))
         .route("/goim/online/total", get(goim_http::online_total))
-        .route("/goim/nodes/weighted", get(goim_http::nodes_weighted))
-        .route("/goim/nodes/instances", get(goim_http::nodes_instances))
-        .route("/v1/messages", post(push_http::push))
-        .route("/v1/messages:batch", post(push_http::push_batch))
         .route("/v1/nodes", get(read_http::nodes))
         .route("/v1/users/{mid}", get(read_http::user))
         .route("/v1/users:online", post(read_http::users_online))
         .route("/v1/rooms", get(read_http::rooms))
         .route("/v1/rooms/{type}/{*id}", get(read_http::room))
+}
+
+/// What clients and balancers ask, who have no token: where to connect, and whether this node lives.
+fn open_routes() -> Router<Arc<Api>> {
+    Router::new()
+        .route("/goim/nodes/weighted", get(goim_http::nodes_weighted))
+        .route("/goim/nodes/instances", get(goim_http::nodes_instances))
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
-        .fallback(not_found)
-        .method_not_allowed_fallback(wrong_method)
-        .with_state(api)
-        .merge(extra)
 }
 
 async fn not_found(State(api): State<Arc<Api>>, method: Method, uri: Uri) -> Response {

@@ -2,6 +2,7 @@
 
 mod address;
 mod filter;
+mod lists;
 
 use std::ops::Range;
 
@@ -52,6 +53,10 @@ pub enum Kind {
     Filter,
     /// A list of `IP:PORT`.
     Addresses,
+    /// A list of networks: `10.0.0.0/8`, or one address.
+    Networks,
+    /// A list of texts.
+    Texts,
 }
 
 /// A whole number without a unit.
@@ -121,6 +126,8 @@ impl Kind {
             Self::Choice(words) => words.join(", "),
             Self::Filter => "log filter".to_owned(),
             Self::Addresses => "list of IP:PORT".to_owned(),
+            Self::Networks => "list of networks".to_owned(),
+            Self::Texts => "list of texts".to_owned(),
         }
     }
 
@@ -139,10 +146,10 @@ impl Kind {
                 Err(_) => Err(Wrong::new(format!("`{}` is not a number", short(text)))),
             },
             Self::Text | Self::Path | Self::Choice(_) | Self::Filter => self.text_of_text(text),
-            Self::Addresses => {
+            Self::Addresses | Self::Networks | Self::Texts => {
                 let parts = text.split(',').map(str::trim);
                 let parts = parts.filter(|part| !part.is_empty());
-                return address::list(parts.map(|part| (part, None)));
+                return self.list(parts.map(|part| (part, None)));
             }
         };
         one.map_err(|wrong| vec![wrong])
@@ -170,7 +177,7 @@ impl Kind {
                 Err(_) => Err(self.out_of_bounds(value.as_str())),
             },
             (Self::Text | Self::Path | Self::Choice(_) | Self::Filter, DeValue::String(text)) => self.text_of_text(text),
-            (Self::Addresses, DeValue::Array(items)) => {
+            (Self::Addresses | Self::Networks | Self::Texts, DeValue::Array(items)) => {
                 let mut texts = Vec::with_capacity(items.len());
                 let mut wrongs = Vec::new();
                 for item in items.iter() {
@@ -178,11 +185,11 @@ impl Kind {
                         DeValue::String(text) => texts.push((text.as_ref(), Some(item.span()))),
                         other => wrongs.push(Wrong {
                             span: Some(item.span()),
-                            ..Wrong::new(format!("expected an address as a string, found {}", type_name(other)))
+                            ..Wrong::new(format!("expected a string, found {}", type_name(other)))
                         }),
                     }
                 }
-                let parsed = address::list(texts.into_iter());
+                let parsed = self.list(texts.into_iter());
                 return match parsed {
                     parsed if wrongs.is_empty() => parsed,
                     Ok(_) => Err(wrongs),
@@ -194,10 +201,20 @@ impl Kind {
         one.map_err(|wrong| vec![wrong])
     }
 
+    fn list<'a>(&self, texts: impl Iterator<Item = (&'a str, Option<Range<usize>>)>) -> Parsed {
+        match self {
+            Self::Networks => lists::networks(texts),
+            Self::Texts => lists::texts(texts),
+            _ => address::list(texts),
+        }
+    }
+
     fn wrong_type(&self, found: &DeValue<'_>) -> Wrong {
         let wrong = Wrong::new(format!("expected {}, found {}", self.describe(), type_name(found)));
         match (self, found) {
-            (Self::Addresses, DeValue::String(text)) => wrong.hint(format!("write it as a list: [\"{}\"]", short(text))),
+            (Self::Addresses | Self::Networks | Self::Texts, DeValue::String(text)) => {
+                wrong.hint(format!("write it as a list: [\"{}\"]", short(text)))
+            }
             (_, DeValue::String(text)) => match self.parse_text(text) {
                 Ok(value) => wrong.hint(format!("write it without quotes: {value}")),
                 Err(wrongs) => Wrong { hint: wrongs.into_iter().find_map(|wrong| wrong.hint), ..wrong },

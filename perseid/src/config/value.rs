@@ -4,6 +4,8 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use ipnet::IpNet;
+
 use super::bytes::ByteSize;
 
 /// A parsed and bounded value. It shows itself as TOML.
@@ -21,6 +23,10 @@ pub enum Value {
     Text(String),
     /// Listening addresses.
     Addresses(Vec<SocketAddr>),
+    /// Networks.
+    Networks(Vec<IpNet>),
+    /// Texts.
+    Texts(Vec<String>),
 }
 
 impl Value {
@@ -40,6 +46,8 @@ impl Value {
             Self::Number(value) => (*value).into(),
             Self::Text(value) => value.as_str().into(),
             Self::Addresses(list) => list.iter().map(ToString::to_string).collect(),
+            Self::Networks(list) => list.iter().map(ToString::to_string).collect(),
+            Self::Texts(list) => list.iter().map(String::as_str).collect(),
         }
     }
 }
@@ -53,15 +61,19 @@ impl fmt::Display for Value {
             Self::Bytes(size) => write!(f, "\"{size}\""),
             Self::Number(value) => write!(f, "{value:?}"),
             Self::Text(value) => write!(f, "{}", toml::Value::String(value.clone())),
-            Self::Addresses(list) => {
-                write!(f, "[")?;
-                for (i, address) in list.iter().enumerate() {
-                    write!(f, "{}\"{address}\"", if i == 0 { "" } else { ", " })?;
-                }
-                write!(f, "]")
-            }
+            Self::Addresses(list) => write_list(f, list),
+            Self::Networks(list) => write_list(f, list),
+            Self::Texts(list) => write_list(f, list),
         }
     }
+}
+
+fn write_list(f: &mut fmt::Formatter<'_>, list: &[impl ToString]) -> fmt::Result {
+    write!(f, "[")?;
+    for (i, item) in list.iter().enumerate() {
+        write!(f, "{}{}", if i == 0 { "" } else { ", " }, toml::Value::String(item.to_string()))?;
+    }
+    write!(f, "]")
 }
 
 /// A type that a field of the settings may have.
@@ -120,6 +132,24 @@ impl Setting for Vec<SocketAddr> {
     fn from_value(value: &Value) -> Option<Self> {
         match value {
             Value::Addresses(list) => Some(list.clone()),
+            _ => None,
+        }
+    }
+}
+
+impl Setting for Vec<IpNet> {
+    fn from_value(value: &Value) -> Option<Self> {
+        match value {
+            Value::Networks(list) => Some(list.clone()),
+            _ => None,
+        }
+    }
+}
+
+impl Setting for Vec<String> {
+    fn from_value(value: &Value) -> Option<Self> {
+        match value {
+            Value::Texts(list) => Some(list.clone()),
             _ => None,
         }
     }

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use perseid_comet::Comet;
-use perseid_comet::link::{Answer, Connect, Connected, LogicLink, Refused, Ticket, Upstream};
+use perseid_comet::link::{Answer, Connect, Connected, LogicLink, Refused, Renew, Renewed, Ticket, Upstream};
 use perseid_job::{Lane, LaneError, Routes};
-use perseid_logic::{ConnectRequest, Logic, NodeInfo, Nodes, Totals};
-use perseid_protocol::SessionKey;
+use perseid_logic::{ConnectError, ConnectRequest, Logic, NodeInfo, Nodes, Totals};
 use perseid_protocol::push::{Delivery, SessionAddr};
+use perseid_protocol::{CloseReason, Refusal, SessionKey};
 use perseid_store::SessionRegistry;
 
 use crate::clock::unix_ms;
@@ -23,8 +23,7 @@ impl LogicLink for Link {
             addr: request.addr,
             peer: request.peer,
             extended: request.extended,
-            // The comet passes none on yet: nobody here would read it.
-            cookie: "",
+            cookie: request.cookie,
             now_ms: unix_ms(),
         };
         Answer::Now(match self.0.connect(&request) {
@@ -34,19 +33,29 @@ impl LogicLink for Link {
                 room: accepted.room,
                 accepts: accepted.accepts,
                 replaced: accepted.replaced,
+                expires_at_ms: 0,
             }),
-            Err(error) => Err(Refused { reason: error.reason, message: error.message }),
+            Err(error) => Err(refused(error)),
         })
     }
 
-    fn disconnect(&self, session: &SessionKey, mid: i64, addr: SessionAddr) {
+    fn renew(&self, request: &Renew<'_>, _ticket: Ticket) -> Answer<Result<Renewed, Refused>> {
+        let renewed = self.0.renew(request.mid, request.body, request.peer, unix_ms());
+        Answer::Now(renewed.map(|()| Renewed { expires_at_ms: 0 }).map_err(refused))
+    }
+
+    fn disconnect(&self, session: &SessionKey, mid: i64, addr: SessionAddr, _reason: Option<CloseReason>) {
         self.0.disconnect(session, mid, addr);
     }
 
-    fn receive(&self, frame: &Upstream<'_>, _ticket: Ticket) -> Answer<()> {
+    fn receive(&self, frame: &Upstream<'_>, _ticket: Ticket) -> Answer<Result<(), Refusal>> {
         self.0.receive(frame.mid, frame.key, frame.op, frame.body);
-        Answer::Now(())
+        Answer::Now(Ok(()))
     }
+}
+
+fn refused(error: ConnectError) -> Refused {
+    Refused { reason: error.reason, message: error.message, retry_after_ms: None }
 }
 
 /// job → comet: a call.

@@ -1,7 +1,27 @@
-//! The records that Perseid's parts exchange, as protobuf.
+//! What Perseid's parts exchange, as protobuf: records of the log, and the gRPC services between the parts and for callers.
 //!
 //! `goim.logic.PushMsg` is goim's own Kafka record; Perseid's fields start at 100, so that goim's job reads ours and ours
-//! reads goim's.
+//! reads goim's. The services are generated from the files in `proto/`: [`goim`] with goim's names and numbers.
+
+/// goim's services, number by number.
+#[allow(missing_docs, clippy::all, unreachable_pub, rustdoc::all)]
+pub mod goim {
+    /// `goim.protocol`: the frame that the services carry.
+    pub mod protocol {
+        tonic::include_proto!("goim.protocol");
+    }
+    /// `goim.comet`: what goim's job asks of a comet.
+    pub mod comet {
+        tonic::include_proto!("goim.comet");
+    }
+    /// `goim.logic`: what goim's comet asks of a logic.
+    pub mod logic {
+        tonic::include_proto!("goim.logic");
+    }
+}
+
+/// The description of all services, for reflection: an encoded `google.protobuf.FileDescriptorSet`.
+pub const DESCRIPTORS: &[u8] = tonic::include_file_descriptor_set!("descriptors");
 
 use bytes::Bytes;
 
