@@ -24,6 +24,6 @@ pub use api::{Api, router};
 pub use auth::{AuthContext, AuthError, Authenticator, Identity, InsecureAuth};
 pub use config::{Config, GoimConfig};
 pub use metrics::{Metrics, MetricsSnapshot};
-pub use nodes::{NodeInfo, Nodes, Totals};
+pub use nodes::{DrainProgress, NodeInfo, Nodes, Totals, UnknownNode};
 pub use serve::{ServeLimits, serve};
-pub use service::{ConnectError, ConnectRequest, Connected, Logic};
+pub use service::{ConnectError, ConnectRequest, Connected, Logic, RenewRequest, Upstream, Verdict};

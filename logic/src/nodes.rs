@@ -1,4 +1,8 @@
-//! The port through which logic sees the comets. In the standalone it looks into the one in the same process.
+//! The port through which logic sees the comets, and asks things of them. In the standalone it looks into the one in the same
+//! process.
+
+use perseid_protocol::CloseReason;
+use perseid_protocol::push::SessionAddr;
 
 /// What all comets hold together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -30,6 +34,24 @@ pub struct NodeInfo {
     pub started_ms: u64,
 }
 
+/// No comet has this name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no comet has this name")]
+pub struct UnknownNode;
+
+/// How far a drain has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DrainProgress {
+    /// Sessions when it began.
+    pub sessions_at_start: u64,
+    /// Sessions that are still there.
+    pub sessions: u64,
+    /// Sessions told to go each second.
+    pub per_second: u32,
+    /// When it began, unix ms.
+    pub since_ms: u64,
+}
+
 /// What the comets know and the registry does not. Every call answers at once, from what is known.
 pub trait Nodes: Send + Sync + 'static {
     /// Sessions in a room (`type://id`); 0 for a room that nobody is in.
@@ -43,6 +65,19 @@ pub trait Nodes: Send + Sync + 'static {
 
     /// The comets.
     fn nodes(&self) -> Vec<NodeInfo>;
+
+    /// Ends these sessions, wherever they are; one that has gone meanwhile is passed over. Does not wait until they are gone.
+    fn end_sessions(&self, sessions: &[SessionAddr], reason: CloseReason, message: Option<&str>);
+
+    /// Tells the comet of this name to leave: no new sessions, those that are there told to go at `per_second` (`None`: as
+    /// configured), then the end of the process. Once more changes nothing.
+    ///
+    /// # Errors
+    /// [`UnknownNode`].
+    fn drain(&self, node: &str, per_second: Option<u32>) -> Result<(), UnknownNode>;
+
+    /// How far the drain of the comet of this name has come; `None` if it is not known or not leaving.
+    fn drain_progress(&self, node: &str) -> Option<DrainProgress>;
 
     /// Whether sessions can be served.
     ///

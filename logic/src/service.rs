@@ -1,13 +1,15 @@
 //! What comets ask of logic: to let a session in, to see it off, to take what it sends.
 
+use std::future::Future;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use perseid_protocol::auth::AuthRequest;
 use perseid_protocol::limits::{ROOM_ID_BYTES_MAX, SUBSCRIPTIONS_MAX};
 use perseid_protocol::push::SessionAddr;
 use perseid_protocol::room::RoomId;
-use perseid_protocol::{CloseReason, SessionKey};
+use perseid_protocol::{CloseReason, Refusal, SessionKey};
 use perseid_store::{NewSession, SessionRegistry};
 
 use crate::auth::{AuthContext, AuthError, Authenticator};
@@ -45,6 +47,58 @@ pub struct Connected {
     pub platform: String,
     /// The session that had the key before. It is no longer registered, and must be ended with REPLACED.
     pub replaced: Option<SessionAddr>,
+    /// When the session ends unless it is renewed, unix ms; 0: never.
+    pub expires_at_ms: u64,
+}
+
+/// A further AUTH of a living session that a comet passes on.
+#[derive(Clone, Copy, Debug)]
+pub struct RenewRequest<'a> {
+    /// Body of the AUTH frame.
+    pub body: &'a [u8],
+    /// The user that the session was let in as.
+    pub mid: i64,
+    /// Its key.
+    pub key: &'a SessionKey,
+    /// The other end of its connection.
+    pub peer: Option<SocketAddr>,
+    /// Now, unix ms.
+    pub now_ms: u64,
+}
+
+/// A frame for the business that a comet passes on.
+#[derive(Clone, Copy, Debug)]
+pub struct Upstream<'a> {
+    /// The sender.
+    pub mid: i64,
+    /// The sender's session.
+    pub key: &'a SessionKey,
+    /// Where that lives.
+    pub addr: SessionAddr,
+    /// Operation of the frame.
+    pub op: i32,
+    /// Body of the frame.
+    pub body: &'a [u8],
+    /// Now, unix ms.
+    pub now_ms: u64,
+}
+
+/// An answer that is there, or one that somebody else has to be asked for first.
+pub enum Verdict<T> {
+    /// Here it is.
+    Now(T),
+    /// It comes: whoever asked runs this, on a runtime.
+    Later(Pin<Box<dyn Future<Output = T> + Send>>),
+}
+
+impl<T> Verdict<T> {
+    /// Waits for it.
+    pub async fn get(self) -> T {
+        match self {
+            Self::Now(answer) => answer,
+            Self::Later(coming) => coming.await,
+        }
+    }
 }
 
 /// Why a session is not let in. Nothing was registered.
@@ -55,11 +109,13 @@ pub struct ConnectError {
     pub reason: CloseReason,
     /// What to do about it.
     pub message: String,
+    /// How long to stay away, ms; `None`: what the comet tells everybody.
+    pub retry_after_ms: Option<u64>,
 }
 
 impl From<AuthError> for ConnectError {
     fn from(error: AuthError) -> Self {
-        Self { reason: error.reason, message: error.message }
+        Self { reason: error.reason, message: error.message, retry_after_ms: None }
     }
 }
 
@@ -81,13 +137,13 @@ impl Logic {
     /// # Errors
     /// [`ConnectError`]: UNAUTHENTICATED when the body is not acceptable, PERMISSION_DENIED when the key is another user's,
     /// and what the authenticator says.
-    pub fn connect(&self, request: &ConnectRequest<'_>) -> Result<Connected, ConnectError> {
+    pub fn connect(self: &Arc<Self>, request: &ConnectRequest<'_>) -> Verdict<Result<Connected, ConnectError>> {
         let (outcome, result) = match self.try_connect(request) {
             Ok(connected) => (AuthOutcome::Accepted, Ok(connected)),
             Err((outcome, error)) => (outcome, Err(error)),
         };
         self.metrics.auth(outcome);
-        result
+        Verdict::Now(result)
     }
 
     fn try_connect(&self, request: &ConnectRequest<'_>) -> Result<Connected, (AuthOutcome, ConnectError)> {
@@ -112,38 +168,45 @@ impl Logic {
         };
         let replaced = self.registry.open(session, identity.takeover).map_err(|_| {
             let message = "the session key is in use by another user: choose another, or none and get one".to_owned();
-            (AuthOutcome::KeyTaken, ConnectError { reason: CloseReason::PermissionDenied, message })
+            (AuthOutcome::KeyTaken, ConnectError { reason: CloseReason::PermissionDenied, message, retry_after_ms: None })
         })?;
         if replaced.is_some() {
             self.metrics.session_replaced();
         }
         let room = Some(auth.room_id).filter(|room| !room.is_empty());
-        Ok(Connected { mid: identity.mid, key, room, accepts: auth.accepts, platform: auth.platform, replaced })
+        Ok(Connected { mid: identity.mid, key, room, accepts: auth.accepts, platform: auth.platform, replaced, expires_at_ms: 0 })
     }
 
-    /// Looks at a further AUTH of a living session of `mid`.
+    /// Looks at a further AUTH of a living session: when the session ends now, unix ms; 0: never.
     ///
     /// # Errors
     /// [`ConnectError`]: UNAUTHENTICATED when it is another user's or not acceptable; what the authenticator says.
-    pub fn renew(&self, mid: i64, body: &[u8], peer: Option<SocketAddr>, now_ms: u64) -> Result<(), ConnectError> {
-        let auth = AuthRequest::parse(body).map_err(unauthenticated)?;
-        let identity = self.authenticator.authenticate(&auth, &AuthContext { peer, cookie: "", now_ms })?;
-        if identity.mid == mid {
-            Ok(())
+    pub fn renew(self: &Arc<Self>, request: &RenewRequest<'_>) -> Verdict<Result<u64, ConnectError>> {
+        Verdict::Now(self.try_renew(request))
+    }
+
+    fn try_renew(&self, request: &RenewRequest<'_>) -> Result<u64, ConnectError> {
+        let auth = AuthRequest::parse(request.body).map_err(unauthenticated)?;
+        let context = AuthContext { peer: request.peer, cookie: "", now_ms: request.now_ms };
+        let identity = self.authenticator.authenticate(&auth, &context)?;
+        if identity.mid == request.mid {
+            Ok(0)
         } else {
             Err(unauthenticated("a session can't be renewed for another user: connect again".to_owned()))
         }
     }
 
-    /// Forgets a session that ended. Returns false, and changes nothing, when a newer one has its key.
-    pub fn disconnect(&self, key: &SessionKey, mid: i64, addr: SessionAddr) -> bool {
+    /// Forgets a session that ended: by us, for `reason`, or by the client or the network. Returns false, and changes nothing,
+    /// when a newer one has its key.
+    pub fn disconnect(&self, key: &SessionKey, mid: i64, addr: SessionAddr, _reason: Option<CloseReason>) -> bool {
         self.registry.close(key, mid, addr)
     }
 
-    /// Takes what a client sent to the business. For now it is counted by class of operation and goes no further; its
-    /// delivery to webhooks comes with those. The comet answers the client as in goim in any case.
-    pub fn receive(&self, _mid: i64, _key: &SessionKey, op: i32, body: &[u8]) {
-        self.metrics.received(op, body.len());
+    /// Takes what a client sent to the business; `done` is called once, when it can't be lost any more, or with the refusal.
+    /// For now it is counted by class of operation and goes no further; its delivery to webhooks comes with those.
+    pub fn receive(&self, frame: &Upstream<'_>, done: Box<dyn FnOnce(Result<(), Refusal>) + Send>) {
+        self.metrics.received(frame.op, frame.body.len());
+        done(Ok(()));
     }
 }
 
@@ -167,12 +230,13 @@ fn make_key() -> Result<SessionKey, ConnectError> {
     getrandom::fill(&mut random).map_err(|error| ConnectError {
         reason: CloseReason::Internal,
         message: format!("no random bytes for a session key: {error}"),
+        retry_after_ms: None,
     })?;
     Ok(SessionKey::made(random))
 }
 
 fn unauthenticated(message: String) -> ConnectError {
-    ConnectError { reason: CloseReason::Unauthenticated, message }
+    ConnectError { reason: CloseReason::Unauthenticated, message, retry_after_ms: None }
 }
 
 #[cfg(test)]
@@ -192,14 +256,21 @@ mod tests {
         }
     }
 
-    fn logic(authenticator: impl Authenticator) -> (Logic, Arc<MemoryRegistry>, Arc<Metrics>) {
+    fn logic(authenticator: impl Authenticator) -> (Arc<Logic>, Arc<MemoryRegistry>, Arc<Metrics>) {
         let (registry, metrics) = (Arc::new(MemoryRegistry::new()), Arc::new(Metrics::default()));
-        (Logic::new(registry.clone(), Arc::new(authenticator), metrics.clone()), registry, metrics)
+        (Arc::new(Logic::new(registry.clone(), Arc::new(authenticator), metrics.clone())), registry, metrics)
     }
 
     fn request(body: &str, slot: u32) -> ConnectRequest<'_> {
         let addr = SessionAddr { slot, ..SessionAddr::default() };
         ConnectRequest { body: body.as_bytes(), addr, peer: None, extended: false, cookie: "", now_ms: 5 }
+    }
+
+    fn connect(logic: &Arc<Logic>, request: &ConnectRequest<'_>) -> Result<Connected, ConnectError> {
+        match logic.connect(request) {
+            Verdict::Now(result) => result,
+            Verdict::Later(_) => panic!("nobody was to be asked"),
+        }
     }
 
     fn auths(metrics: &Metrics, outcome: AuthOutcome) -> u64 {
@@ -210,25 +281,25 @@ mod tests {
     fn goims_example_client() {
         let (logic, registry, metrics) = logic(InsecureAuth);
         let body = r#"{"mid":123, "room_id":"live://1000", "platform":"web", "accepts":[1000,1001,1002]}"#;
-        let connected = logic.connect(&request(body, 1)).unwrap();
+        let connected = connect(&logic, &request(body, 1)).unwrap();
         assert_eq!((connected.mid, connected.room.as_deref()), (123, Some("live://1000")));
         assert_eq!((&connected.accepts[..], &*connected.platform), (&[1000, 1001, 1002][..], "web"));
         assert_eq!(connected.key.to_string().len(), 36);
         assert_eq!(registry.by_mid(123).len(), 1);
         assert_eq!(auths(&metrics, AuthOutcome::Accepted), 1);
-        let again = logic.connect(&request(body, 2)).unwrap();
+        let again = connect(&logic, &request(body, 2)).unwrap();
         assert_ne!(again.key, connected.key);
-        assert!(logic.disconnect(&connected.key, 123, SessionAddr { slot: 1, ..SessionAddr::default() }));
+        assert!(logic.disconnect(&connected.key, 123, SessionAddr { slot: 1, ..SessionAddr::default() }, None));
         assert_eq!(registry.by_mid(123).len(), 1);
     }
 
     #[test]
     fn the_same_key_replaces_and_a_late_goodbye_is_ignored() {
         let (logic, registry, _) = logic(InsecureAuth);
-        let first = logic.connect(&request(r#"{"mid":1,"key":"k"}"#, 1)).unwrap();
-        let second = logic.connect(&request(r#"{"mid":2,"key":"k"}"#, 2)).unwrap();
+        let first = connect(&logic, &request(r#"{"mid":1,"key":"k"}"#, 1)).unwrap();
+        let second = connect(&logic, &request(r#"{"mid":2,"key":"k"}"#, 2)).unwrap();
         assert_eq!((first.replaced, second.replaced), (None, Some(SessionAddr { slot: 1, ..SessionAddr::default() })));
-        assert!(!logic.disconnect(&first.key, 1, SessionAddr { slot: 1, ..SessionAddr::default() }));
+        assert!(!logic.disconnect(&first.key, 1, SessionAddr { slot: 1, ..SessionAddr::default() }, None));
         assert_eq!((registry.by_mid(1).len(), registry.by_mid(2).len()), (0, 1));
     }
 
@@ -241,19 +312,19 @@ mod tests {
             (r#"{"room_id":"1000"}"#, "type://id"),
             (r#"{"room_id":"live://a\u0000"}"#, "type://id"),
         ] {
-            let error = logic.connect(&request(body, 1)).unwrap_err();
+            let error = connect(&logic, &request(body, 1)).unwrap_err();
             assert_eq!(error.reason, CloseReason::Unauthenticated, "{body}");
             assert!(error.message.contains(word) || word == "mid", "{body}: {}", error.message);
         }
         let many: Vec<String> = (0..=SUBSCRIPTIONS_MAX).map(|op| op.to_string()).collect();
-        assert!(logic.connect(&request(&format!(r#"{{"accepts":[{}]}}"#, many.join(",")), 1)).is_err());
+        assert!(connect(&logic, &request(&format!(r#"{{"accepts":[{}]}}"#, many.join(",")), 1)).is_err());
         let same = vec!["7"; SUBSCRIPTIONS_MAX + 1];
-        assert!(logic.connect(&request(&format!(r#"{{"accepts":[{}]}}"#, same.join(",")), 1)).is_ok());
+        assert!(connect(&logic, &request(&format!(r#"{{"accepts":[{}]}}"#, same.join(",")), 1)).is_ok());
 
         let expired = ConnectRequest { cookie: "expired", ..request("{}", 1) };
-        assert_eq!(logic.connect(&expired).unwrap_err().reason, CloseReason::TokenExpired);
-        logic.connect(&request(r#"{"mid":1,"key":"k"}"#, 1)).unwrap();
-        let taken = logic.connect(&request(r#"{"mid":2,"key":"k"}"#, 2)).unwrap_err();
+        assert_eq!(connect(&logic, &expired).unwrap_err().reason, CloseReason::TokenExpired);
+        connect(&logic, &request(r#"{"mid":1,"key":"k"}"#, 1)).unwrap();
+        let taken = connect(&logic, &request(r#"{"mid":2,"key":"k"}"#, 2)).unwrap_err();
         assert_eq!(taken.reason, CloseReason::PermissionDenied);
         assert_eq!((auths(&metrics, AuthOutcome::Refused), auths(&metrics, AuthOutcome::KeyTaken)), (1, 1));
         assert_eq!(auths(&metrics, AuthOutcome::Malformed), 5);
@@ -264,7 +335,7 @@ mod tests {
     fn guests_and_empty_bodies_of_goim() {
         let (logic, registry, _) = logic(InsecureAuth);
         for body in ["{}", "null", r#"{"mid":-5}"#] {
-            let guest = logic.connect(&request(body, 1)).unwrap();
+            let guest = connect(&logic, &request(body, 1)).unwrap();
             assert!(guest.mid <= 0 && guest.room.is_none() && guest.accepts.is_empty());
             assert!(registry.by_key(&guest.key).is_some());
         }

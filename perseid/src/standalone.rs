@@ -55,7 +55,7 @@ impl Standalone {
         let logic_metrics = Arc::new(perseid_logic::Metrics::default());
         let logic = Arc::new(Logic::new(registry.clone(), Arc::new(InsecureAuth), logic_metrics.clone()));
 
-        let link: Arc<dyn LogicLink> = Arc::new(Link(logic));
+        let link: Arc<dyn LogicLink> = Arc::new(Link { logic, runtime: tokio::runtime::Handle::current() });
         let comet = Arc::new(Comet::start(comet_config(&settings, started_ms), link)?);
 
         let job = Arc::new(perseid_job::Metrics::default());

@@ -11,9 +11,9 @@ use perseid_log::{
 };
 use perseid_logic::metrics::MetricsSnapshot;
 use perseid_logic::snowflake::made_ms;
-use perseid_logic::{Accept, Api, Config, Metrics, NodeInfo, Nodes, Totals, router};
-use perseid_protocol::SessionKey;
+use perseid_logic::{Accept, Api, Config, DrainProgress, Metrics, NodeInfo, Nodes, Totals, UnknownNode, router};
 use perseid_protocol::push::SessionAddr;
+use perseid_protocol::{CloseReason, SessionKey};
 use perseid_rpc::PushMsg;
 use perseid_store::{MemoryRegistry, NewSession, SessionRegistry, Takeover};
 use prost::Message;
@@ -140,6 +140,16 @@ impl Nodes for FakeNodes {
 
     fn nodes(&self) -> Vec<NodeInfo> {
         self.nodes.clone()
+    }
+
+    fn end_sessions(&self, _: &[SessionAddr], _: CloseReason, _: Option<&str>) {}
+
+    fn drain(&self, _: &str, _: Option<u32>) -> Result<(), UnknownNode> {
+        Err(UnknownNode)
+    }
+
+    fn drain_progress(&self, _: &str) -> Option<DrainProgress> {
+        None
     }
 
     fn is_ready(&self) -> Result<(), String> {

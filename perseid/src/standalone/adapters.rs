@@ -6,18 +6,25 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use perseid_comet::Comet;
 use perseid_comet::link::{Answer, Connect, Connected, LogicLink, Refused, Renew, Renewed, Ticket, Upstream};
 use perseid_job::{Lane, LaneError, Routes};
-use perseid_logic::{ConnectError, ConnectRequest, Logic, NodeInfo, Nodes, Totals};
+use perseid_logic::{
+    ConnectError, ConnectRequest, DrainProgress, Logic, NodeInfo, Nodes, RenewRequest, Totals, UnknownNode, Verdict,
+};
 use perseid_protocol::push::{Delivery, SessionAddr};
 use perseid_protocol::{CloseReason, Refusal, SessionKey};
 use perseid_store::SessionRegistry;
+use tokio::runtime::Handle;
 
 use crate::clock::unix_ms;
 
 /// comet → logic: a call.
-pub(super) struct Link(pub(super) Arc<Logic>);
+pub(super) struct Link {
+    pub(super) logic: Arc<Logic>,
+    /// Runs what logic has to wait for.
+    pub(super) runtime: Handle,
+}
 
 impl LogicLink for Link {
-    fn connect(&self, request: &Connect<'_>, _ticket: Ticket) -> Answer<Result<Connected, Refused>> {
+    fn connect(&self, request: &Connect<'_>, ticket: Ticket) -> Answer<Result<Connected, Refused>> {
         let request = ConnectRequest {
             body: request.body,
             addr: request.addr,
@@ -26,36 +33,61 @@ impl LogicLink for Link {
             cookie: request.cookie,
             now_ms: unix_ms(),
         };
-        Answer::Now(match self.0.connect(&request) {
-            Ok(accepted) => Ok(Connected {
-                mid: accepted.mid,
-                key: accepted.key,
-                room: accepted.room,
-                accepts: accepted.accepts,
-                replaced: accepted.replaced,
-                expires_at_ms: 0,
-            }),
-            Err(error) => Err(refused(error)),
-        })
+        self.answer(self.logic.connect(&request), |outcome| outcome.map(connected).map_err(refused), ticket, Ticket::connected)
     }
 
-    fn renew(&self, request: &Renew<'_>, _ticket: Ticket) -> Answer<Result<Renewed, Refused>> {
-        let renewed = self.0.renew(request.mid, request.body, request.peer, unix_ms());
-        Answer::Now(renewed.map(|()| Renewed { expires_at_ms: 0 }).map_err(refused))
+    fn renew(&self, request: &Renew<'_>, ticket: Ticket) -> Answer<Result<Renewed, Refused>> {
+        let Renew { body, mid, key, peer } = *request;
+        let request = RenewRequest { body, mid, key, peer, now_ms: unix_ms() };
+        let renewed =
+            |outcome: Result<u64, ConnectError>| outcome.map(|expires_at_ms| Renewed { expires_at_ms }).map_err(refused);
+        self.answer(self.logic.renew(&request), renewed, ticket, Ticket::renewed)
     }
 
-    fn disconnect(&self, session: &SessionKey, mid: i64, addr: SessionAddr, _reason: Option<CloseReason>) {
-        self.0.disconnect(session, mid, addr);
+    fn disconnect(&self, session: &SessionKey, mid: i64, addr: SessionAddr, reason: Option<CloseReason>) {
+        self.logic.disconnect(session, mid, addr, reason);
     }
 
-    fn receive(&self, frame: &Upstream<'_>, _ticket: Ticket) -> Answer<Result<(), Refusal>> {
-        self.0.receive(frame.mid, frame.key, frame.op, frame.body);
-        Answer::Now(Ok(()))
+    fn receive(&self, frame: &Upstream<'_>, ticket: Ticket) -> Answer<Result<(), Refusal>> {
+        let Upstream { mid, key, addr, op, body } = *frame;
+        let frame = perseid_logic::Upstream { mid, key, addr, op, body, now_ms: unix_ms() };
+        self.logic.receive(&frame, Box::new(move |outcome| ticket.received(outcome)));
+        Answer::Later
+    }
+}
+
+impl Link {
+    /// An answer that is there is given at once; one that has to be waited for comes through the ticket.
+    fn answer<T: Send + 'static, A: Send + 'static>(
+        &self,
+        verdict: Verdict<T>,
+        translate: impl FnOnce(T) -> A + Send + 'static,
+        ticket: Ticket,
+        give: impl FnOnce(Ticket, A) + Send + 'static,
+    ) -> Answer<A> {
+        match verdict {
+            Verdict::Now(answer) => Answer::Now(translate(answer)),
+            Verdict::Later(coming) => {
+                self.runtime.spawn(async move { give(ticket, translate(coming.await)) });
+                Answer::Later
+            }
+        }
+    }
+}
+
+fn connected(accepted: perseid_logic::Connected) -> Connected {
+    Connected {
+        mid: accepted.mid,
+        key: accepted.key,
+        room: accepted.room,
+        accepts: accepted.accepts,
+        replaced: accepted.replaced,
+        expires_at_ms: accepted.expires_at_ms,
     }
 }
 
 fn refused(error: ConnectError) -> Refused {
-    Refused { reason: error.reason, message: error.message, retry_after_ms: None }
+    Refused { reason: error.reason, message: error.message, retry_after_ms: error.retry_after_ms }
 }
 
 /// job → comet: a call.
@@ -144,6 +176,20 @@ impl Nodes for OneNode {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started_ms: self.started_ms,
         }]
+    }
+
+    fn end_sessions(&self, sessions: &[SessionAddr], reason: CloseReason, message: Option<&str>) {
+        for session in sessions {
+            self.comet.end_session(*session, reason, message);
+        }
+    }
+
+    fn drain(&self, _node: &str, _per_second: Option<u32>) -> Result<(), UnknownNode> {
+        Err(UnknownNode)
+    }
+
+    fn drain_progress(&self, _node: &str) -> Option<DrainProgress> {
+        None
     }
 
     fn is_ready(&self) -> Result<(), String> {
