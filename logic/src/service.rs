@@ -202,11 +202,11 @@ impl Logic {
         self.registry.close(key, mid, addr)
     }
 
-    /// Takes what a client sent to the business; `done` is called once, when it can't be lost any more, or with the refusal.
+    /// Takes what a client sent to the business; answered when it can't be lost any more, or refused.
     /// For now it is counted by class of operation and goes no further; its delivery to webhooks comes with those.
-    pub fn receive(&self, frame: &Upstream<'_>, done: Box<dyn FnOnce(Result<(), Refusal>) + Send>) {
+    pub fn receive(&self, frame: &Upstream<'_>) -> Verdict<Result<(), Refusal>> {
         self.metrics.received(frame.op, frame.body.len());
-        done(Ok(()));
+        Verdict::Now(Ok(()))
     }
 }
 

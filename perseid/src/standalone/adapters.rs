@@ -51,8 +51,7 @@ impl LogicLink for Link {
     fn receive(&self, frame: &Upstream<'_>, ticket: Ticket) -> Answer<Result<(), Refusal>> {
         let Upstream { mid, key, addr, op, body } = *frame;
         let frame = perseid_logic::Upstream { mid, key, addr, op, body, now_ms: unix_ms() };
-        self.logic.receive(&frame, Box::new(move |outcome| ticket.received(outcome)));
-        Answer::Later
+        self.answer(self.logic.receive(&frame), |outcome| outcome, ticket, Ticket::received)
     }
 }
 
