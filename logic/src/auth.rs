@@ -1,10 +1,19 @@
 //! Who a client is: the port, and the answer that believes everything.
+//!
+//! [`jwt`] believes signatures. What it must never do is stated there.
+
+pub mod jwt;
 
 use std::net::SocketAddr;
 
 use perseid_protocol::CloseReason;
 use perseid_protocol::auth::AuthRequest;
 use perseid_store::Takeover;
+
+use crate::metrics::AuthRefusal;
+use crate::verdict::Verdict;
+
+pub use jwt::JwtAuth;
 
 /// What is known of a client besides what it says.
 #[derive(Clone, Copy, Debug)]
@@ -18,12 +27,14 @@ pub struct AuthContext<'a> {
 }
 
 /// What an authenticator decided.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     /// The user; ≤ 0 is a guest.
     pub mid: i64,
     /// Whose session this one may replace by naming its key.
     pub takeover: Takeover,
+    /// When the session ends unless it is renewed, unix ms; 0: never.
+    pub expires_at_ms: u64,
 }
 
 /// Why a client is not let in: the code that ends its session, and a sentence for whoever debugs the client.
@@ -32,20 +43,34 @@ pub struct Identity {
 pub struct AuthError {
     /// How its session ends.
     pub reason: CloseReason,
-    /// What to do about it.
+    /// What it is counted as.
+    pub cause: AuthRefusal,
+    /// What to do about it. Nothing of what the client sent is in it.
     pub message: String,
+    /// How long to stay away, ms; `None`: what the comet tells everybody.
+    pub retry_after_ms: Option<u64>,
+}
+
+impl AuthError {
+    /// UNAUTHENTICATED: there is no point in coming back with the same.
+    pub fn unauthenticated(cause: AuthRefusal, message: impl Into<String>) -> Self {
+        Self { reason: CloseReason::Unauthenticated, cause, message: message.into(), retry_after_ms: None }
+    }
+
+    /// OVERLOADED: nobody can say now who this is.
+    pub fn overloaded(cause: AuthRefusal, message: impl Into<String>, retry_after_ms: u64) -> Self {
+        Self { reason: CloseReason::Overloaded, cause, message: message.into(), retry_after_ms: Some(retry_after_ms) }
+    }
 }
 
 /// Decides who a client is.
 ///
-/// The decision is made at once, on the thread that serves the client: checking a signature is such a decision. One that has
-/// to ask somebody else (an HTTP hook) will be a second port beside this one, which answers later.
+/// Asked on the thread that serves the client. Checking a signature is decided at once; who has to ask somebody else (a key
+/// server, an HTTP hook) answers later.
 pub trait Authenticator: Send + Sync + 'static {
-    /// Decides by the AUTH body and where it came from.
-    ///
-    /// # Errors
+    /// Decides by the AUTH body and where it came from. The answer, or what comes later, is an
     /// [`AuthError`]: UNAUTHENTICATED, TOKEN_EXPIRED, PERMISSION_DENIED; or OVERLOADED and INTERNAL when it can't decide.
-    fn authenticate(&self, request: &AuthRequest, context: &AuthContext<'_>) -> Result<Identity, AuthError>;
+    fn authenticate(&self, request: &AuthRequest, context: &AuthContext<'_>) -> Verdict<Result<Identity, AuthError>>;
 }
 
 /// goim's way: clients are who they say they are, and may take anybody's session key. For trusted networks only.
@@ -53,7 +78,7 @@ pub trait Authenticator: Send + Sync + 'static {
 pub struct InsecureAuth;
 
 impl Authenticator for InsecureAuth {
-    fn authenticate(&self, request: &AuthRequest, _context: &AuthContext<'_>) -> Result<Identity, AuthError> {
-        Ok(Identity { mid: request.mid, takeover: Takeover::Anybody })
+    fn authenticate(&self, request: &AuthRequest, _context: &AuthContext<'_>) -> Verdict<Result<Identity, AuthError>> {
+        Verdict::Now(Ok(Identity { mid: request.mid, takeover: Takeover::Anybody, expires_at_ms: 0 }))
     }
 }

@@ -89,6 +89,30 @@ labels!(
 );
 
 labels!(
+    /// Why a client was not let in, or not renewed.
+    AuthRefusal {
+        NoToken => "no_token",
+        Malformed => "malformed",
+        Algorithm => "algorithm",
+        UnknownKey => "unknown_key",
+        Signature => "signature",
+        Claims => "claims",
+        Expired => "expired",
+        NotYet => "not_yet",
+        Lifetime => "lifetime",
+        Audience => "audience",
+        Issuer => "issuer",
+        Subject => "subject",
+        KeysUnavailable => "keys_unavailable",
+        HookRefused => "hook_refused",
+        HookFailed => "hook_failed",
+        HookBusy => "hook_busy",
+        OtherUser => "other_user",
+        UserLimit => "user_limit",
+    }
+);
+
+labels!(
     /// What kind of operation a client sent upstream.
     UpstreamClass { SendMsg => "send_msg", Protocol => "protocol", Reserved => "reserved", Business => "business" }
 );
@@ -133,6 +157,7 @@ pub struct Metrics {
     refusals: [AtomicU64; Reason::ALL.len()],
     pushes: [AtomicU64; TargetKind::ALL.len()],
     auths: [AtomicU64; AuthOutcome::ALL.len()],
+    auth_refusals: [AtomicU64; AuthRefusal::ALL.len()],
     upstream: [AtomicU64; UpstreamClass::ALL.len()],
     upstream_bytes: AtomicU64,
     replaced: AtomicU64,
@@ -158,6 +183,7 @@ impl Default for Metrics {
             refusals: Default::default(),
             pushes: Default::default(),
             auths: Default::default(),
+            auth_refusals: Default::default(),
             upstream: Default::default(),
             upstream_bytes: AtomicU64::new(0),
             replaced: AtomicU64::new(0),
@@ -185,6 +211,10 @@ impl Metrics {
         self.auths[outcome as usize].fetch_add(1, Relaxed);
     }
 
+    pub(crate) fn auth_refused(&self, cause: AuthRefusal) {
+        self.auth_refusals[cause as usize].fetch_add(1, Relaxed);
+    }
+
     pub(crate) fn session_replaced(&self) {
         self.replaced.fetch_add(1, Relaxed);
     }
@@ -209,6 +239,7 @@ impl Metrics {
             refusals: Reason::ALL.iter().zip(&self.refusals).map(|(reason, n)| (reason.word(), n.load(Relaxed))).collect(),
             pushes: TargetKind::ALL.iter().zip(&self.pushes).map(|(kind, n)| (kind.word(), n.load(Relaxed))).collect(),
             auths: AuthOutcome::ALL.iter().zip(&self.auths).map(|(outcome, n)| (outcome.word(), n.load(Relaxed))).collect(),
+            auth_refusals: AuthRefusal::ALL.iter().zip(&self.auth_refusals).map(|(why, n)| (why.word(), n.load(Relaxed))).collect(),
             upstream: UpstreamClass::ALL.iter().zip(&self.upstream).map(|(class, n)| (class.word(), n.load(Relaxed))).collect(),
             upstream_bytes: self.upstream_bytes.load(Relaxed),
             sessions_replaced: self.replaced.load(Relaxed),
@@ -234,6 +265,8 @@ pub struct MetricsSnapshot {
     pub pushes: Vec<(&'static str, u64)>,
     /// AUTHs by what became of them.
     pub auths: Vec<(&'static str, u64)>,
+    /// Clients that were not let in or not renewed, by why.
+    pub auth_refusals: Vec<(&'static str, u64)>,
     /// Frames from clients for the business, by class of operation.
     pub upstream: Vec<(&'static str, u64)>,
     /// Their bodies, bytes.

@@ -1,9 +1,8 @@
 //! What comets ask of logic: to let a session in, to see it off, to take what it sends.
 
-use std::future::Future;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
 use perseid_protocol::auth::AuthRequest;
 use perseid_protocol::limits::{ROOM_ID_BYTES_MAX, SUBSCRIPTIONS_MAX};
@@ -12,8 +11,9 @@ use perseid_protocol::room::RoomId;
 use perseid_protocol::{CloseReason, Refusal, SessionKey};
 use perseid_store::{NewSession, SessionRegistry};
 
-use crate::auth::{AuthContext, AuthError, Authenticator};
-use crate::metrics::{AuthOutcome, Metrics};
+use crate::auth::{AuthContext, AuthError, Authenticator, Identity};
+use crate::metrics::{AuthOutcome, AuthRefusal, Metrics};
+use crate::verdict::Verdict;
 
 /// An AUTH that a comet passes on.
 #[derive(Clone, Copy, Debug)]
@@ -83,24 +83,6 @@ pub struct Upstream<'a> {
     pub now_ms: u64,
 }
 
-/// An answer that is there, or one that somebody else has to be asked for first.
-pub enum Verdict<T> {
-    /// Here it is.
-    Now(T),
-    /// It comes: whoever asked runs this, on a runtime.
-    Later(Pin<Box<dyn Future<Output = T> + Send>>),
-}
-
-impl<T> Verdict<T> {
-    /// Waits for it.
-    pub async fn get(self) -> T {
-        match self {
-            Self::Now(answer) => answer,
-            Self::Later(coming) => coming.await,
-        }
-    }
-}
-
 /// Why a session is not let in. Nothing was registered.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{reason:?}: {message}")]
@@ -115,8 +97,24 @@ pub struct ConnectError {
 
 impl From<AuthError> for ConnectError {
     fn from(error: AuthError) -> Self {
-        Self { reason: error.reason, message: error.message, retry_after_ms: None }
+        Self { reason: error.reason, message: error.message, retry_after_ms: error.retry_after_ms }
     }
+}
+
+/// How many sessions one user may have at a time. Guests are nobody, and have no such limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SessionLimits {
+    /// The most; 0: any number.
+    pub per_user_max: usize,
+    /// Above it the oldest makes room (REPLACED), instead of the new one being refused (CONNECTION_LIMIT).
+    pub replace_oldest: bool,
+}
+
+/// [`SessionLimits`] that change while they are read. The two are read apart: for a moment one may be old and one new.
+#[derive(Default)]
+struct LiveLimits {
+    per_user_max: AtomicUsize,
+    replace_oldest: AtomicBool,
 }
 
 /// What comets ask of logic.
@@ -124,57 +122,115 @@ pub struct Logic {
     registry: Arc<dyn SessionRegistry>,
     authenticator: Arc<dyn Authenticator>,
     metrics: Arc<Metrics>,
+    limits: LiveLimits,
 }
+
+/// What of a [`ConnectRequest`] is still needed when it is known who it is.
+struct Arrival {
+    auth: AuthRequest,
+    addr: SessionAddr,
+    peer: Option<SocketAddr>,
+    extended: bool,
+    since_ms: u64,
+}
+
+type Refused = (AuthOutcome, ConnectError);
 
 impl Logic {
     /// Logic over a registry.
     pub fn new(registry: Arc<dyn SessionRegistry>, authenticator: Arc<dyn Authenticator>, metrics: Arc<Metrics>) -> Self {
-        Self { registry, authenticator, metrics }
+        Self { registry, authenticator, metrics, limits: LiveLimits::default() }
     }
 
-    /// Lets a session in, or not: reads its AUTH, finds out who it is, and registers it.
+    /// Goes on with these limits. Sessions that are there stay.
+    pub fn reload(&self, limits: SessionLimits) {
+        self.limits.per_user_max.store(limits.per_user_max, Relaxed);
+        self.limits.replace_oldest.store(limits.replace_oldest, Relaxed);
+    }
+
+    /// Lets a session in, or not: reads its AUTH, finds out who it is, and registers it. It is registered when the answer is
+    /// there and not before; if nobody waits for the answer any more when it comes, whoever asked says
+    /// [`Logic::disconnect`], and if it is dropped before it comes, nothing has happened.
     ///
     /// # Errors
     /// [`ConnectError`]: UNAUTHENTICATED when the body is not acceptable, PERMISSION_DENIED when the key is another user's,
-    /// and what the authenticator says.
+    /// CONNECTION_LIMIT when the user has too many sessions, and what the authenticator says.
     pub fn connect(self: &Arc<Self>, request: &ConnectRequest<'_>) -> Verdict<Result<Connected, ConnectError>> {
-        let (outcome, result) = match self.try_connect(request) {
+        let auth = match AuthRequest::parse(request.body).and_then(|auth| check(&auth).map(|()| auth)) {
+            Ok(auth) => auth,
+            Err(message) => return Verdict::Now(self.count(Err((AuthOutcome::Malformed, unauthenticated(message))))),
+        };
+        let context = AuthContext { peer: request.peer, cookie: request.cookie, now_ms: request.now_ms };
+        let identity = self.authenticator.authenticate(&auth, &context);
+        let ConnectRequest { addr, peer, extended, now_ms, .. } = *request;
+        let (logic, arrival) = (self.clone(), Arrival { auth, addr, peer, extended, since_ms: now_ms });
+        identity.then(move |identity| logic.count(logic.let_in(arrival, identity)))
+    }
+
+    fn count(&self, result: Result<Connected, Refused>) -> Result<Connected, ConnectError> {
+        let (outcome, result) = match result {
             Ok(connected) => (AuthOutcome::Accepted, Ok(connected)),
             Err((outcome, error)) => (outcome, Err(error)),
         };
         self.metrics.auth(outcome);
-        Verdict::Now(result)
+        result
     }
 
-    fn try_connect(&self, request: &ConnectRequest<'_>) -> Result<Connected, (AuthOutcome, ConnectError)> {
-        let malformed = |message| (AuthOutcome::Malformed, unauthenticated(message));
-        let auth = AuthRequest::parse(request.body).map_err(malformed)?;
-        check(&auth).map_err(malformed)?;
-
-        let context = AuthContext { peer: request.peer, cookie: request.cookie, now_ms: request.now_ms };
-        let identity = self.authenticator.authenticate(&auth, &context).map_err(|error| (AuthOutcome::Refused, error.into()))?;
-
+    fn let_in(&self, arrival: Arrival, identity: Result<Identity, AuthError>) -> Result<Connected, Refused> {
+        let Identity { mid, takeover, expires_at_ms } = identity.map_err(|error| (AuthOutcome::Refused, self.refusal(error)))?;
+        let auth = arrival.auth;
         let key = if auth.key.is_empty() { make_key() } else { Ok(SessionKey::parse(&auth.key)) };
         let key = key.map_err(|error| (AuthOutcome::Failed, error))?;
         let session = NewSession {
             key: key.clone(),
-            mid: identity.mid,
-            addr: request.addr,
+            mid,
+            addr: arrival.addr,
             platform: &auth.platform,
             device_id: &auth.device_id,
-            peer: request.peer,
-            since_ms: request.now_ms,
-            extended: request.extended,
+            peer: arrival.peer,
+            since_ms: arrival.since_ms,
+            extended: arrival.extended,
         };
-        let replaced = self.registry.open(session, identity.takeover).map_err(|_| {
+        let mut replaced = self.registry.open(session, takeover).map_err(|_| {
             let message = "the session key is in use by another user: choose another, or none and get one".to_owned();
             (AuthOutcome::KeyTaken, ConnectError { reason: CloseReason::PermissionDenied, message, retry_after_ms: None })
         })?;
+        if replaced.is_none() {
+            replaced = self.make_room(&key, mid, arrival.addr).map_err(|error| (AuthOutcome::Refused, error))?;
+        }
         if replaced.is_some() {
             self.metrics.session_replaced();
         }
         let room = Some(auth.room_id).filter(|room| !room.is_empty());
-        Ok(Connected { mid: identity.mid, key, room, accepts: auth.accepts, platform: auth.platform, replaced, expires_at_ms: 0 })
+        Ok(Connected { mid, key, room, accepts: auth.accepts, platform: auth.platform, replaced, expires_at_ms })
+    }
+
+    /// Holds the limit of sessions for the user of a session that was just registered, and added one.
+    ///
+    /// Counted after it was registered: of sessions that come at the same moment each sees all that were before it, so the limit is
+    /// never exceeded when all have been answered. At the limit, two at once may both be refused where one would have fitted.
+    fn make_room(&self, key: &SessionKey, mid: i64, addr: SessionAddr) -> Result<Option<SessionAddr>, ConnectError> {
+        let most = self.limits.per_user_max.load(Relaxed);
+        if most == 0 || mid <= 0 || self.registry.by_mid(mid).len() <= most {
+            return Ok(None);
+        }
+        if self.limits.replace_oldest.load(Relaxed) {
+            // Whoever closes one may end it: two newcomers never count the same one as theirs.
+            let rows = self.registry.describe(mid);
+            let oldest = rows.iter().find(|row| row.addr != addr && self.registry.close(&row.key, mid, row.addr));
+            if let Some(oldest) = oldest {
+                return Ok(Some(oldest.addr));
+            }
+        }
+        self.registry.close(key, mid, addr);
+        self.metrics.auth_refused(AuthRefusal::UserLimit);
+        let message = format!("the user has {most} sessions, and no more are allowed: end one of them");
+        Err(ConnectError { reason: CloseReason::ConnectionLimit, message, retry_after_ms: None })
+    }
+
+    fn refusal(&self, error: AuthError) -> ConnectError {
+        self.metrics.auth_refused(error.cause);
+        error.into()
     }
 
     /// Looks at a further AUTH of a living session: when the session ends now, unix ms; 0: never.
@@ -182,17 +238,23 @@ impl Logic {
     /// # Errors
     /// [`ConnectError`]: UNAUTHENTICATED when it is another user's or not acceptable; what the authenticator says.
     pub fn renew(self: &Arc<Self>, request: &RenewRequest<'_>) -> Verdict<Result<u64, ConnectError>> {
-        Verdict::Now(self.try_renew(request))
+        let auth = match AuthRequest::parse(request.body) {
+            Ok(auth) => auth,
+            Err(message) => return Verdict::Now(Err(unauthenticated(message))),
+        };
+        let context = AuthContext { peer: request.peer, cookie: "", now_ms: request.now_ms };
+        let (logic, mid) = (self.clone(), request.mid);
+        self.authenticator.authenticate(&auth, &context).then(move |identity| logic.go_on(mid, identity))
     }
 
-    fn try_renew(&self, request: &RenewRequest<'_>) -> Result<u64, ConnectError> {
-        let auth = AuthRequest::parse(request.body).map_err(unauthenticated)?;
-        let context = AuthContext { peer: request.peer, cookie: "", now_ms: request.now_ms };
-        let identity = self.authenticator.authenticate(&auth, &context)?;
-        if identity.mid == request.mid {
-            Ok(0)
-        } else {
-            Err(unauthenticated("a session can't be renewed for another user: connect again".to_owned()))
+    fn go_on(&self, mid: i64, identity: Result<Identity, AuthError>) -> Result<u64, ConnectError> {
+        match identity {
+            Ok(identity) if identity.mid == mid => Ok(identity.expires_at_ms),
+            Ok(_) => Err(self.refusal(AuthError::unauthenticated(
+                AuthRefusal::OtherUser,
+                "a session can't be renewed for another user: connect again",
+            ))),
+            Err(error) => Err(self.refusal(error)),
         }
     }
 
@@ -242,17 +304,20 @@ fn unauthenticated(message: String) -> ConnectError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::auth::{Identity, InsecureAuth};
+    use crate::auth::InsecureAuth;
+    use crate::auth::jwt::TokenError;
     use perseid_store::{MemoryRegistry, Takeover};
 
     struct SameUserOnly;
 
     impl Authenticator for SameUserOnly {
-        fn authenticate(&self, request: &AuthRequest, context: &AuthContext<'_>) -> Result<Identity, AuthError> {
-            if context.cookie == "expired" {
-                return Err(AuthError { reason: CloseReason::TokenExpired, message: "log in again".to_owned() });
+        fn authenticate(&self, request: &AuthRequest, context: &AuthContext<'_>) -> Verdict<Result<Identity, AuthError>> {
+            let identity = Identity { mid: request.mid, takeover: Takeover::SameUser, expires_at_ms: 77 };
+            match context.cookie {
+                "expired" => Verdict::Now(Err(TokenError::Expired.into())),
+                "late" => Verdict::Later(Box::pin(async { Ok(identity) })),
+                _ => Verdict::Now(Ok(identity)),
             }
-            Ok(Identity { mid: request.mid, takeover: Takeover::SameUser })
         }
     }
 
@@ -267,10 +332,7 @@ mod tests {
     }
 
     fn connect(logic: &Arc<Logic>, request: &ConnectRequest<'_>) -> Result<Connected, ConnectError> {
-        match logic.connect(request) {
-            Verdict::Now(result) => result,
-            Verdict::Later(_) => panic!("nobody was to be asked"),
-        }
+        logic.connect(request).now().expect("nobody was to be asked")
     }
 
     fn auths(metrics: &Metrics, outcome: AuthOutcome) -> u64 {
@@ -340,5 +402,60 @@ mod tests {
             assert!(registry.by_key(&guest.key).is_some());
         }
         assert_eq!(registry.counts().users, 0);
+    }
+
+    #[tokio::test]
+    async fn a_late_answer_registers_when_it_comes_and_counts_once() {
+        let (logic, registry, metrics) = logic(SameUserOnly);
+        let late = ConnectRequest { cookie: "late", ..request(r#"{"mid":7,"key":"k"}"#, 1) };
+        let (dropped, coming) = (logic.connect(&late), logic.connect(&late));
+        assert!(matches!(coming, Verdict::Later(_)));
+        drop(dropped);
+        assert_eq!((registry.by_mid(7), auths(&metrics, AuthOutcome::Accepted)), (vec![], 0));
+        let connected = coming.get().await.unwrap();
+        assert_eq!((connected.mid, connected.expires_at_ms, registry.by_mid(7).len()), (7, 77, 1));
+        // One that came at once meanwhile is replaced by the one that came late, as if that had been sent later.
+        let now = connect(&logic, &request(r#"{"mid":7,"key":"k"}"#, 2)).unwrap();
+        assert_eq!(now.replaced, Some(SessionAddr { slot: 1, ..SessionAddr::default() }));
+        assert_eq!(auths(&metrics, AuthOutcome::Accepted), 2);
+    }
+
+    #[test]
+    fn renewal_is_for_the_same_user() {
+        let (logic, _, metrics) = logic(SameUserOnly);
+        let key = SessionKey::parse("k");
+        let renew = |body: &str, mid| {
+            let request = RenewRequest { body: body.as_bytes(), mid, key: &key, peer: None, now_ms: 5 };
+            logic.renew(&request).now().unwrap()
+        };
+        assert_eq!(renew(r#"{"mid":7}"#, 7), Ok(77));
+        assert_eq!(renew(r#"{"mid":8}"#, 7).unwrap_err().reason, CloseReason::Unauthenticated);
+        assert_eq!(renew("x", 7).unwrap_err().reason, CloseReason::Unauthenticated);
+        let other = metrics.snapshot().auth_refusals.into_iter().find(|(word, _)| *word == "other_user");
+        assert_eq!(other, Some(("other_user", 1)));
+    }
+
+    #[test]
+    fn too_many_sessions_of_one_user() {
+        let (logic, registry, metrics) = logic(SameUserOnly);
+        let slots = |mid| registry.by_mid(mid).into_iter().map(|addr| addr.slot).collect::<std::collections::BTreeSet<_>>();
+        let at = |body, slot, now_ms| connect(&logic, &ConnectRequest { now_ms, ..request(body, slot) });
+        logic.reload(SessionLimits { per_user_max: 2, replace_oldest: false });
+        at(r#"{"mid":7,"key":"a"}"#, 1, 1).unwrap();
+        at(r#"{"mid":7,"key":"b"}"#, 2, 2).unwrap();
+        let refused = at(r#"{"mid":7}"#, 3, 3).unwrap_err();
+        assert_eq!((refused.reason, slots(7)), (CloseReason::ConnectionLimit, [1, 2].into()));
+        // One that replaces another adds none, and other users and guests have nothing to do with it.
+        assert_eq!(at(r#"{"mid":7,"key":"a"}"#, 4, 4).unwrap().replaced.unwrap().slot, 1);
+        at(r#"{"mid":8}"#, 5, 5).unwrap();
+        for slot in 6..10 {
+            at(r#"{"mid":0}"#, slot, 6).unwrap();
+        }
+        logic.reload(SessionLimits { per_user_max: 2, replace_oldest: true });
+        assert_eq!(at(r#"{"mid":7}"#, 10, 7).unwrap().replaced.unwrap().slot, 2);
+        assert_eq!(slots(7), [4, 10].into());
+        logic.reload(SessionLimits::default());
+        assert_eq!(at(r#"{"mid":7}"#, 11, 8).unwrap().replaced, None);
+        assert_eq!((auths(&metrics, AuthOutcome::Refused), metrics.snapshot().sessions_replaced), (1, 2));
     }
 }

@@ -1,0 +1,41 @@
+//! An answer that is there, or one that somebody else has to be asked for first.
+
+use std::future::Future;
+use std::pin::Pin;
+
+/// An answer that is there, or one that somebody else has to be asked for first.
+pub enum Verdict<T> {
+    /// Here it is.
+    Now(T),
+    /// It comes: whoever asked runs this, on a runtime.
+    Later(Pin<Box<dyn Future<Output = T> + Send>>),
+}
+
+impl<T> Verdict<T> {
+    /// Waits for it.
+    pub async fn get(self) -> T {
+        match self {
+            Self::Now(answer) => answer,
+            Self::Later(coming) => coming.await,
+        }
+    }
+
+    /// The answer, when it is there.
+    pub fn now(self) -> Option<T> {
+        match self {
+            Self::Now(answer) => Some(answer),
+            Self::Later(_) => None,
+        }
+    }
+
+    /// What becomes of the answer: at once when it is there, else when it comes. Once, or never if nobody waits.
+    pub fn then<U>(self, next: impl FnOnce(T) -> U + Send + 'static) -> Verdict<U>
+    where
+        T: 'static,
+    {
+        match self {
+            Self::Now(answer) => Verdict::Now(next(answer)),
+            Self::Later(coming) => Verdict::Later(Box::pin(async move { next(coming.await) })),
+        }
+    }
+}
