@@ -239,7 +239,11 @@ impl Metrics {
             refusals: Reason::ALL.iter().zip(&self.refusals).map(|(reason, n)| (reason.word(), n.load(Relaxed))).collect(),
             pushes: TargetKind::ALL.iter().zip(&self.pushes).map(|(kind, n)| (kind.word(), n.load(Relaxed))).collect(),
             auths: AuthOutcome::ALL.iter().zip(&self.auths).map(|(outcome, n)| (outcome.word(), n.load(Relaxed))).collect(),
-            auth_refusals: AuthRefusal::ALL.iter().zip(&self.auth_refusals).map(|(why, n)| (why.word(), n.load(Relaxed))).collect(),
+            auth_refusals: AuthRefusal::ALL
+                .iter()
+                .zip(&self.auth_refusals)
+                .map(|(why, n)| (why.word(), n.load(Relaxed)))
+                .collect(),
             upstream: UpstreamClass::ALL.iter().zip(&self.upstream).map(|(class, n)| (class.word(), n.load(Relaxed))).collect(),
             upstream_bytes: self.upstream_bytes.load(Relaxed),
             sessions_replaced: self.replaced.load(Relaxed),

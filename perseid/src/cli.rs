@@ -2,6 +2,7 @@
 
 mod client;
 mod server;
+mod token;
 
 use std::path::PathBuf;
 
@@ -9,6 +10,7 @@ use clap::{Args, Parser, Subcommand};
 
 pub use client::{ListenArgs, PushArgs, SendArgs, SessionArgs, Target};
 pub use server::ServerArgs;
+pub use token::TokenArgs;
 
 /// A long-connection IM gateway: comet, logic and job.
 #[derive(Debug, Parser)]
@@ -62,6 +64,9 @@ pub enum Command {
     /// Send one frame as a user and show the reply
     #[command(after_help = client::SEND_EXAMPLES)]
     Send(SendArgs),
+    /// Sign a development token, or check one
+    #[command(after_help = token::TOKEN_EXAMPLES)]
+    Token(TokenArgs),
     /// Check, show and document the configuration
     #[command(subcommand)]
     Config(ConfigCommand),

@@ -26,5 +26,6 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Push(args) => commands::push::run(&args),
         Command::Listen(args) => commands::listen::run(&args),
         Command::Send(args) => commands::send::run(&args),
+        Command::Token(args) => commands::token::run(&args),
     }
 }

@@ -201,6 +201,7 @@ fn logic(out: &mut Out<'_>, parts: &Parts) -> fmt::Result {
     out.counters("api_command_errors", "Refused requests and messages", by("reason", &logic.refusals))?;
     out.counters("api_pushes_accepted", "Pushes that the log has", by("target", &logic.pushes))?;
     out.counters("auth_outcomes", "AUTH by what became of it", by("outcome", &logic.auths))?;
+    out.counters("auth_refusals", "AUTH refused, by why", by("cause", &logic.auth_refusals))?;
     out.counters("upstream_frames", "Frames from clients for the business", by("class", &logic.upstream))?;
     out.counter("upstream_bytes", "Their bodies", logic.upstream_bytes)?;
     out.counter("sessions_replaced", "Sessions that a newer one with the same key replaced", logic.sessions_replaced)?;

@@ -12,7 +12,7 @@ use perseid_comet::Comet;
 use perseid_comet::link::LogicLink;
 use perseid_job::JobConsumer;
 use perseid_log::{EmbeddedConfig, EmbeddedLog, EventLog, Record, Start, Topic};
-use perseid_logic::{Accept, Api, InsecureAuth, Logic, ServeLimits};
+use perseid_logic::{Accept, Api, Logic, ServeLimits};
 use perseid_rpc::PushMsg;
 use perseid_store::{MemoryRegistry, SessionRegistry};
 use prost::Message;
@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::unix_ms;
 use crate::config::Settings;
+use crate::gate::{Gate, session_limits};
 use crate::limits::{open_files_max, sessions_within};
 use crate::parts::Parts;
 use crate::{console, metrics, stats};
@@ -32,6 +33,8 @@ pub use shutdown::Outcome;
 pub struct Standalone {
     parts: Arc<Parts>,
     api: Arc<Api>,
+    logic: Arc<Logic>,
+    gate: Gate,
     settings: Settings,
     http: JoinHandle<()>,
     http_stop: CancellationToken,
@@ -50,12 +53,14 @@ impl Standalone {
         let http_listeners = bind_http(&settings.logic.http)?;
         let http: Vec<SocketAddr> = http_listeners.iter().map(TcpListener::local_addr).collect::<std::io::Result<_>>()?;
 
+        let gate = Gate::open(&settings)?;
         let log = open_log(&settings)?;
         let registry: Arc<dyn SessionRegistry> = Arc::new(MemoryRegistry::new());
         let logic_metrics = Arc::new(perseid_logic::Metrics::default());
-        let logic = Arc::new(Logic::new(registry.clone(), Arc::new(InsecureAuth), logic_metrics.clone()));
+        let logic = Arc::new(Logic::new(registry.clone(), gate.authenticator(), logic_metrics.clone()));
+        logic.reload(session_limits(&settings));
 
-        let link: Arc<dyn LogicLink> = Arc::new(Link { logic, runtime: tokio::runtime::Handle::current() });
+        let link: Arc<dyn LogicLink> = Arc::new(Link { logic: logic.clone(), runtime: tokio::runtime::Handle::current() });
         let comet = Arc::new(Comet::start(comet_config(&settings, started_ms), link)?);
 
         let job = Arc::new(perseid_job::Metrics::default());
@@ -87,7 +92,7 @@ impl Standalone {
                 tracing::error!(%error, "the HTTP listener failed");
             }
         });
-        Ok(Self { parts, api, settings, http, http_stop })
+        Ok(Self { parts, api, logic, gate, settings, http, http_stop })
     }
 
     /// What runs.
@@ -114,6 +119,8 @@ impl Standalone {
         let comet = comet_config(&settings, self.parts.started_ms);
         self.parts.comet.reload(perseid_comet::Config { node_id: self.parts.comet.config().node_id.clone(), ..comet });
         self.api.reload(logic_config(&settings));
+        self.logic.reload(session_limits(&settings));
+        self.gate.reload(&settings);
         self.settings = settings;
     }
 }

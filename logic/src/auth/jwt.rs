@@ -38,6 +38,7 @@ use crate::verdict::Verdict;
 
 pub use claims::Policy;
 pub use error::TokenError;
+pub use files::secret_bytes;
 pub use key::{Algorithm, KeyError, VerifyingKey};
 pub use keys::KeySet;
 pub use token::TOKEN_BYTES_MAX;

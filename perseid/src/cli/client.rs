@@ -13,6 +13,7 @@ Examples:
 pub(super) const LISTEN_EXAMPLES: &str = "\
 Examples:
   perseid listen --mid 7                             be user 7 until Ctrl-C
+  perseid listen --token @token.jwt                  where the server asks for one
   perseid listen --mid 7 --room live://1 --accepts 1000,1001
   perseid listen --ws ws://127.0.0.1:3102/sub --extended --json
   perseid listen --mid 7 --count 1 --timeout-ms 5000 wait for one message";
@@ -87,6 +88,9 @@ pub struct SessionArgs {
     /// The user; 0 is a guest
     #[arg(long, value_name = "MID", default_value_t = 0, allow_negative_numbers = true)]
     pub mid: i64,
+    /// A token for a server that asks for one (`perseid token`); @FILE reads it from a file
+    #[arg(long, value_name = "JWT|@FILE", default_value = "", hide_default_value = true)]
+    pub token: String,
     /// The session's key; empty: the server makes one
     #[arg(long, value_name = "KEY", default_value = "", hide_default_value = true)]
     pub key: String,

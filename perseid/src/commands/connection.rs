@@ -59,6 +59,7 @@ impl Connection {
             room_id: args.room.clone(),
             platform: args.platform.clone(),
             accepts: args.accepts.clone(),
+            token: token(&args.token)?,
             ..AuthRequest::default()
         };
         let mut auth = Vec::new();
@@ -153,6 +154,13 @@ impl Connection {
         }
         Ok(())
     }
+}
+
+/// A token as it stands in the options: itself, or the file that it is in.
+fn token(option: &str) -> Result<String> {
+    let Some(path) = option.strip_prefix('@') else { return Ok(option.to_owned()) };
+    let text = std::fs::read_to_string(path).with_context(|| format!("can't read the token in {path}"))?;
+    Ok(text.trim().to_owned())
 }
 
 fn take_frames(

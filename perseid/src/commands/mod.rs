@@ -7,3 +7,4 @@ pub mod listen;
 pub mod push;
 pub mod send;
 pub mod standalone;
+pub mod token;

@@ -73,6 +73,7 @@ pub(super) fn check(settings: &Settings, entries: &[Entry], doubtful: &[String])
     problems.extend(known.handshake(settings));
     problems.extend(known.listeners(settings));
     problems.extend(known.exposure(settings));
+    problems.extend(known.jwt_keys(settings));
     problems
 }
 
@@ -166,21 +167,34 @@ impl<'a> Known<'a> {
         let (Some(auth), Some(insecure)) = (self.get("logic.auth"), self.get("node.insecure")) else {
             return Vec::new();
         };
-        if settings.logic.auth != Auth::Insecure || settings.node.insecure {
+        if settings.node.insecure {
             return Vec::new();
         }
+        let why = |path| match path {
+            "logic.http" => "nobody is asked there who he is".to_owned(),
+            _ => format!("logic.auth = \"insecure\" ({}) lets anyone be any user", auth.origin),
+        };
         let exposed = settings.exposed().into_iter();
         exposed
             .filter_map(|(path, address)| Some((path, address, self.get(path)?)))
             .map(|(path, address, entry)| Problem {
                 place: Self::place(&[entry, auth, insecure]),
                 subject: path.to_owned(),
-                what: format!(
-                    "{address} is reachable from beyond this machine, and logic.auth = \"insecure\" ({}) lets anyone be any user",
-                    auth.origin
-                ),
+                what: format!("{address} is reachable from beyond this machine, and {}", why(path)),
                 hint: Some("listen on 127.0.0.1, or say --insecure aloud".to_owned()),
             })
             .collect()
+    }
+
+    fn jwt_keys(&self, settings: &Settings) -> Option<Problem> {
+        let auth = self.get("logic.auth")?;
+        let files = [self.get("jwt.key_file")?, self.get("jwt.secret_file")?, self.get("jwt.jwks_file")?];
+        let none = files.iter().all(|entry| entry.value == Value::Text(String::new()));
+        (settings.logic.auth == Auth::Jwt && none).then(|| Problem {
+            place: Self::place(&[auth, files[0], files[1], files[2]]),
+            subject: "logic.auth".to_owned(),
+            what: format!("\"jwt\" ({}) needs keys, and [jwt] names none", auth.origin),
+            hint: Some("set jwt.key_file (public keys in PEM), jwt.secret_file or jwt.jwks_file".to_owned()),
+        })
     }
 }

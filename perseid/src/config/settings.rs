@@ -97,8 +97,8 @@ settings! {
     logic: Logic {
         /// Where the push API, the console page, health and metrics are served.
         http: Vec<SocketAddr> = "127.0.0.1:3111", Kind::Addresses, Restart, "--http";
-        /// How clients and callers of the push API prove who they are. `insecure`: they are
-        /// believed, as in goim.
+        /// How clients prove who they are. `insecure`: they are believed, as in goim. `jwt`: they
+        /// bring a token that is signed with one of the keys of `[jwt]`.
         auth: Auth = "insecure", Kind::Choice(Auth::WORDS), Restart;
         /// Threads that serve HTTP.
         http_threads: usize = "1", count(1, 64), Restart;
@@ -116,6 +116,39 @@ settings! {
         batch_max: usize = "1000", count(1, 100_000), Reload;
         /// The most keys or mids that one push may name.
         targets_max: usize = "10000", count(1, 1_000_000), Reload;
+        /// The most sessions of one user at a time. One more is refused with CONNECTION_LIMIT; guests
+        /// are not counted. 0: any number.
+        sessions_per_user_max: usize = "0", count(0, 1_000_000), Reload;
+        /// Above `sessions_per_user_max` the user's oldest session makes room (REPLACED), instead of
+        /// the new one being refused.
+        sessions_per_user_replace: bool = "false", Kind::Flag, Reload;
+    }
+
+    /// Tokens of clients (RFC 7519), with `logic.auth = "jwt"`. A key is only ever used with the one algorithm of
+    /// its kind: RS256 for RSA, ES256 for EC on P-256, EdDSA for Ed25519, HS256 for a secret.
+    jwt: Jwt {
+        /// A file with public keys in PEM (`-----BEGIN PUBLIC KEY-----`), one or several. Empty: none.
+        key_file: PathBuf = "", Kind::Text, Reload;
+        /// A file with a secret for HS256, at least 32 bytes; white space around it does not count.
+        /// Who knows it can be anybody. Empty: none.
+        secret_file: PathBuf = "", Kind::Text, Reload;
+        /// A file with a JSON Web Key Set (RFC 7517): at most 256 KiB and 100 keys. Empty: none.
+        jwks_file: PathBuf = "", Kind::Text, Reload;
+        /// For whom tokens must be: one of these must be in the claim `aud`. Empty: it is not looked at.
+        audience: Vec<String> = "", Kind::Texts, Reload;
+        /// From whom tokens must be: the claim `iss` must be one of these. Empty: it is not looked at.
+        issuer: Vec<String> = "", Kind::Texts, Reload;
+        /// By how much the clocks of the issuer and of this node may differ. A session ends this long
+        /// after its token expires.
+        leeway_ms: u64 = "30000", millis(0, HOUR_MS), Reload;
+        /// A token that expires later than this from now is refused. 0: any; but every token has to
+        /// expire.
+        lifetime_ms_max: u64 = "0", millis(0, 3650 * DAY_MS), Reload;
+        /// The claim with the user's id, a whole number or its decimal text. Where a token does not
+        /// have it, `sub` is taken.
+        mid_claim: String = "mid", Kind::Text, Reload;
+        /// Lets guests in: tokens with an id of 0 or below.
+        guests: bool = "false", Kind::Flag, Reload;
     }
 
     /// What `GET /goim/nodes/weighted` tells goim's clients.
@@ -178,11 +211,13 @@ impl Settings {
         lists.into_iter().flat_map(|(path, list)| list.iter().map(move |address| (path, *address))).collect()
     }
 
-    /// The listening addresses that others than this machine can reach. With `auth = "insecure"`
-    /// they exist only if `node.insecure` says so, and deserve a warning.
+    /// The listening addresses that others than this machine can reach, and where nobody is asked who
+    /// he is: those for clients with `auth = "insecure"`, that for callers always. They exist only if
+    /// `node.insecure` says so, and deserve a warning.
     pub fn exposed(&self) -> Vec<(&'static str, SocketAddr)> {
         let mut listeners = self.listeners();
-        listeners.retain(|(_, address)| !address.ip().to_canonical().is_loopback());
+        let unguarded = |path: &str| self.logic.auth == Auth::Insecure || path == "logic.http";
+        listeners.retain(|(path, address)| unguarded(path) && !address.ip().to_canonical().is_loopback());
         listeners
     }
 }

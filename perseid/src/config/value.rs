@@ -189,6 +189,8 @@ choice! {
     Auth {
         /// It is believed: anyone may be any user.
         Insecure = "insecure",
+        /// It brings a JSON Web Token that is signed with a key that this node knows.
+        Jwt = "jwt",
     }
 }
 

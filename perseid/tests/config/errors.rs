@@ -209,6 +209,23 @@ fn listening_beyond_loopback_must_be_said_aloud() {
 }
 
 #[test]
+fn tokens_need_keys_and_say_nothing_for_the_push_api() {
+    let problem = only(&sources("", &[], &["logic.auth=jwt"]));
+    assert_eq!((problem.subject.as_str(), hint(&problem).contains("jwt.key_file")), ("logic.auth", true));
+    for key in ["key_file", "secret_file", "jwks_file"] {
+        good(&sources("", &[], &["logic.auth=jwt", &format!("jwt.{key}=x")]));
+    }
+    // Reported with the others, and not when a key is doubtful.
+    let problems = bad(&sources("", &[], &["logic.auth=jwt", "comet.heartbeat_ms=1"]));
+    assert_eq!(problems.len(), 2);
+    assert_eq!(bad(&sources("[jwt]\nkey_file = 7\n", &[], &["logic.auth=jwt"])).len(), 1);
+
+    let open = ["logic.auth=jwt", "jwt.key_file=x", "comet.tcp=0.0.0.0:1", "logic.http=0.0.0.0:2"];
+    let problem = only(&sources("", &[], &open));
+    assert_eq!(problem.subject, "logic.http");
+}
+
+#[test]
 fn syntax_errors_stand_beside_all_others() {
     let toml = "[comet]\ntcp = 127.0.0.1:3101\nheartbeet_ms = 5\n[nodes]\n";
     let problems = bad(&sources(toml, &[("PERSEID_X__Y", "")], &["zzz=1"]));

@@ -68,8 +68,7 @@ impl TokenError {
 
 impl From<TokenError> for AuthError {
     fn from(error: TokenError) -> Self {
-        let reason =
-            if error == TokenError::Expired { CloseReason::TokenExpired } else { CloseReason::Unauthenticated };
+        let reason = if error == TokenError::Expired { CloseReason::TokenExpired } else { CloseReason::Unauthenticated };
         Self { reason, cause: error.cause(), message: error.to_string(), retry_after_ms: None }
     }
 }

@@ -50,8 +50,15 @@ fn public_keys(bytes: &[u8]) -> Result<Vec<VerifyingKey>, KeyError> {
     pem::read(std::str::from_utf8(bytes).map_err(|_| KeyError::new("it is no text: a key in DER? PEM is read here"))?)
 }
 
-/// A secret is the file's bytes, but for white space around them, which editors add.
-pub(super) fn secret(bytes: &[u8]) -> Result<VerifyingKey, KeyError> {
+fn secret(bytes: &[u8]) -> Result<VerifyingKey, KeyError> {
+    VerifyingKey::from_secret(secret_bytes(bytes)?)
+}
+
+/// The secret in a file for HS256: its bytes, but for white space around them, which editors add.
+///
+/// # Errors
+/// Something that is meant for another key of the configuration.
+pub fn secret_bytes(bytes: &[u8]) -> Result<&[u8], KeyError> {
     let secret = bytes.trim_ascii();
     if secret.starts_with(b"-----BEGIN") {
         // Who knows the public key could sign.
@@ -60,7 +67,7 @@ pub(super) fn secret(bytes: &[u8]) -> Result<VerifyingKey, KeyError> {
     if secret.starts_with(b"{") {
         return Err(KeyError::new("that is JSON and no secret: a key set belongs into jwt.jwks_file"));
     }
-    VerifyingKey::from_secret(secret)
+    Ok(secret)
 }
 
 #[cfg(unix)]

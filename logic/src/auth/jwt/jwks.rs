@@ -87,7 +87,9 @@ fn key(jwk: Jwk, source: Source) -> Result<VerifyingKey, KeyError> {
         _ => return Err(KeyError::new("kty and crv are neither EC on P-256, nor OKP on Ed25519, nor RSA, nor oct")),
     };
     match jwk.alg.as_deref() {
-        Some(alg) if Algorithm::of(alg) != Some(key.algorithm()) => Err(KeyError::new("alg is not what a key of its kind is for here")),
+        Some(alg) if Algorithm::of(alg) != Some(key.algorithm()) => {
+            Err(KeyError::new("alg is not what a key of its kind is for here"))
+        }
         _ => Ok(key.named(jwk.kid)),
     }
 }

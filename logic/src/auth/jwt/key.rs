@@ -8,7 +8,7 @@ use aws_lc_rs::signature::{
 use aws_lc_rs::{hmac, rsa};
 
 /// The least secret for HS256, bytes (RFC 7518, 3.2).
-pub const SECRET_BYTES_MIN: usize = 32;
+pub(super) const SECRET_BYTES_MIN: usize = 32;
 /// The least and the largest modulus for RS256, bytes: 2048 to 8192 bits (RFC 7518, 3.3; above it checking takes too long).
 const RSA_BYTES: std::ops::RangeInclusive<usize> = 256..=1024;
 
@@ -68,7 +68,7 @@ pub struct VerifyingKey {
 }
 
 enum Material {
-    Secret(hmac::Key),
+    Secret(Box<hmac::Key>),
     Public(ParsedPublicKey),
 }
 
@@ -82,7 +82,7 @@ impl VerifyingKey {
     /// A secret for HS256.
     ///
     /// # Errors
-    /// Shorter than [`SECRET_BYTES_MIN`].
+    /// Shorter than 32 bytes (RFC 7518, 3.2).
     pub fn from_secret(secret: &[u8]) -> Result<Self, KeyError> {
         if secret.len() < SECRET_BYTES_MIN {
             return Err(KeyError::new(format!(
@@ -91,7 +91,7 @@ impl VerifyingKey {
             )));
         }
         let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
-        Ok(Self { kid: None, algorithm: Algorithm::Hs256, material: Material::Secret(key) })
+        Ok(Self { kid: None, algorithm: Algorithm::Hs256, material: Material::Secret(Box::new(key)) })
     }
 
     /// A public key in DER, as SubjectPublicKeyInfo (RFC 5280); its kind says the algorithm.
@@ -146,7 +146,8 @@ impl VerifyingKey {
         if x.len() != 32 || y.len() != 32 {
             return Err(KeyError::new("x and y of P-256 have 32 bytes each"));
         }
-        let key = ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point).map_err(|_| KeyError::new("x and y are no point of P-256"))?;
+        let key =
+            ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point).map_err(|_| KeyError::new("x and y are no point of P-256"))?;
         Ok(Self::public(Algorithm::Es256, key))
     }
 

@@ -39,9 +39,9 @@ fn key(label: &str, base64: &str) -> Result<VerifyingKey, KeyError> {
             "there is a private key in it, which belongs to whoever issues tokens and not here: \
              take the public half with openssl pkey -in private.pem -pubout",
         )),
-        "CERTIFICATE" => Err(KeyError::new(
-            "there is a certificate in it: take its key with openssl x509 -in certificate.pem -pubkey -noout",
-        )),
+        "CERTIFICATE" => {
+            Err(KeyError::new("there is a certificate in it: take its key with openssl x509 -in certificate.pem -pubkey -noout"))
+        }
         _ => Err(KeyError::new("there is something in it that is no PUBLIC KEY")),
     }
 }

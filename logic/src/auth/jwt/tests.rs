@@ -196,7 +196,10 @@ fn key_confusion() {
             json!({ "alg": issuer.jwk["kty"], "jwk": issuer.jwk }),
             json!({ "alg": "HS256", "jku": "http://127.0.0.1:1/", "jwk": { "kty": "oct", "k": b64(SECRET) } }),
         ] {
-            assert_eq!(check(&auth, &Issuer::hs256().sign_raw(&header.to_string(), &good().to_string())), Err(TokenError::Algorithm));
+            assert_eq!(
+                check(&auth, &Issuer::hs256().sign_raw(&header.to_string(), &good().to_string())),
+                Err(TokenError::Algorithm)
+            );
         }
     }
 }
