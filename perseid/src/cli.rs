@@ -70,12 +70,40 @@ pub enum Command {
     /// Check, show and document the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Say what would hurt in production here: limits, clock, disk, certificates, configuration
+    #[command(after_help = DOCTOR_HELP)]
+    Doctor(DoctorArgs),
 }
 
 const SERVER_HELP: &str = "\
 When everything serves, one line of JSON goes to stdout; logs go to stderr.
 SIGTERM and SIGINT end in order, a second one at once. SIGHUP reads limits and log level again.
 Exit status: 0 after a signal, 1 if something can't be opened, 2 if the configuration is wrong.";
+
+const DOCTOR_HELP: &str = "\
+Looks at this machine as the server will find it, so run it as the server's user, with its options.
+Writes and removes one small file in the data directory, to measure the disk; takes a second or two.
+Exit status: 0, 1 if something fails.";
+
+/// What to look at.
+#[derive(Debug, Clone, Args)]
+pub struct DoctorArgs {
+    /// Answer in JSON
+    #[arg(long)]
+    pub json: bool,
+    /// How many sessions this machine is to hold [default: comet.sessions_max, else 10000]
+    #[arg(long, value_name = "N")]
+    pub sessions: Option<u64>,
+    /// A further certificate to look at, a PEM file (repeatable, each with its --key)
+    #[arg(long, value_name = "FILE")]
+    pub certificate: Vec<PathBuf>,
+    /// The key of the certificate at the same place
+    #[arg(long, value_name = "FILE")]
+    pub key: Vec<PathBuf>,
+    /// The options of the server.
+    #[command(flatten)]
+    pub server: ServerArgs,
+}
 
 /// Arguments of the load generator, which has a command line of its own.
 #[derive(Debug, Args)]

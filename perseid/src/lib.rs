@@ -5,6 +5,7 @@ pub mod clock;
 pub mod commands;
 pub mod config;
 pub mod console;
+pub mod doctor;
 pub mod gate;
 pub mod limits;
 pub mod metrics;

@@ -22,6 +22,7 @@ fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Standalone(args) => commands::standalone::run(&args),
         Command::Config(command) => commands::config::run(&command),
+        Command::Doctor(args) => commands::doctor::run(&args),
         Command::Bench(args) => commands::bench::run(args.args),
         Command::Push(args) => commands::push::run(&args),
         Command::Listen(args) => commands::listen::run(&args),

@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod config;
 mod connection;
+pub mod doctor;
 pub mod listen;
 pub mod push;
 pub mod send;
