@@ -1,5 +1,6 @@
 //! The program `perseid`: command line, configuration, and the composition of the parts.
 
+pub mod admin;
 pub mod cli;
 pub mod clock;
 pub mod commands;

@@ -20,6 +20,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
+use crate::limits::open_files_max;
 use crate::parts::Parts;
 
 const CONTENT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -58,7 +59,7 @@ impl Collector for Everything {
         logic(&mut out, &self.0)?;
         job(&mut out, &self.0)?;
         log(&mut out, &self.0)?;
-        process(&mut out)
+        process(&mut out, &self.0)
     }
 }
 
@@ -129,7 +130,8 @@ fn node(out: &mut Out<'_>, parts: &Parts) -> fmt::Result {
     out.gauge("node_num_rooms", "Rooms with somebody in them", parts.comet.room_count() as u64)?;
     out.gauge("node_num_nodes", "Comets known", 1)?;
     out.gauge("node_draining", "1 while the node is leaving", parts.is_draining().into())?;
-    out.gauge("node_queued_bytes", "Bytes that wait for sessions or are half read", parts.comet.queued_bytes())
+    out.gauge("node_queued_bytes", "Bytes that wait for sessions or are half read", parts.comet.queued_bytes())?;
+    out.gauge("node_queued_bytes_max", "Their bound", parts.comet.config().node_bytes_max as u64)
 }
 
 fn transports(parts: &Parts, cells: fn(&WorkerMetrics) -> &[Cell; 2]) -> Vec<(Vec<(&'static str, &'static str)>, u64)> {
@@ -263,10 +265,40 @@ fn log(out: &mut Out<'_>, parts: &Parts) -> fmt::Result {
     out.histogram("log_append_duration_seconds", "From append to durable", &log.append_seconds)
 }
 
-fn process(out: &mut Out<'_>) -> fmt::Result {
+fn process(out: &mut Out<'_>, parts: &Parts) -> fmt::Result {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
     let pages: u64 = statm.split_whitespace().nth(1).and_then(|pages| pages.parse().ok()).unwrap_or(0);
     let fds = std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
-    out.gauge("process_resident_memory_bytes", "RSS", pages * 4096)?;
-    out.gauge("process_open_fds", "File descriptors in use", fds as u64)
+    let threads = std::fs::read_dir("/proc/self/task").map_or(0, Iterator::count);
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let seconds = cpu_ticks(&stat).unwrap_or(0) as f64 / rustix::param::clock_ticks_per_second() as f64;
+    ConstCounter::new(seconds).encode(out.metric("process_cpu_seconds", "CPU time taken", MetricType::Counter)?)?;
+    out.gauge("process_resident_memory_bytes", "RSS", pages * rustix::param::page_size() as u64)?;
+    out.gauge("process_open_fds", "File descriptors in use", fds as u64)?;
+    out.gauge("process_max_fds", "File descriptors that may be in use", open_files_max())?;
+    out.gauge("process_threads", "Threads", threads as u64)?;
+    out.gauge("process_start_time_seconds", "When the process started, unix seconds", parts.started_ms / 1000)
+}
+
+/// User and system time of /proc/PID/stat, clock ticks. The second field may hold anything, blanks and brackets too.
+fn cpu_ticks(stat: &str) -> Option<u64> {
+    let (_, fields) = stat.rsplit_once(") ")?;
+    let mut fields = fields.split(' ').skip(11).map(str::parse::<u64>);
+    Some(fields.next()?.ok()?.saturating_add(fields.next()?.ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::cpu_ticks;
+
+    #[test]
+    fn cpu_time_of_a_process_with_any_name() {
+        let rest = "R 1 2 3 4 5 6 7 8 9 10 700 30 0 0 20";
+        for name in ["perseid", "a) b", ") R 1 2 3"] {
+            assert_eq!(cpu_ticks(&format!("42 ({name}) {rest}")), Some(730), "{name}");
+        }
+        for stat in ["", "42 (x", "42 (x) R 1 2", "42 (x) R 1 2 3 4 5 6 7 8 9 10 x y"] {
+            assert_eq!(cpu_ticks(stat), None, "{stat}");
+        }
+    }
 }

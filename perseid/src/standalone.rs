@@ -20,11 +20,12 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::unix_ms;
-use crate::config::Settings;
+use crate::config::{Auth, Settings};
 use crate::gate::{Gate, session_limits};
 use crate::limits::{open_files_max, sessions_within};
 use crate::parts::Parts;
-use crate::{console, metrics, stats};
+use crate::telemetry::LogLevel;
+use crate::{admin, console, metrics, stats};
 use adapters::{Addresses, CallLane, Link, OneNode, RegistryRoutes};
 
 pub use shutdown::Outcome;
@@ -44,11 +45,11 @@ pub struct Standalone {
 const LOG_DIR: &str = "log";
 
 impl Standalone {
-    /// Starts everything; when it returns, everything serves. Must run inside a tokio runtime.
+    /// Starts everything; when it returns, everything serves. `level` is what admins may change the log with. Must run inside a tokio runtime.
     ///
     /// # Errors
     /// A listener that can't be bound, a data directory that can't be opened: said in one line. Nothing is left running.
-    pub fn start(settings: Settings) -> Result<Self> {
+    pub fn start(settings: Settings, level: LogLevel) -> Result<Self> {
         let started_ms = unix_ms();
         let http_listeners = bind_http(&settings.logic.http)?;
         let http: Vec<SocketAddr> = http_listeners.iter().map(TcpListener::local_addr).collect::<std::io::Result<_>>()?;
@@ -84,6 +85,8 @@ impl Standalone {
         let parts = Arc::new(Parts { comet, registry, log, logic: logic_metrics.clone(), job, draining, http, started_ms });
 
         let extra = metrics::router(parts.clone()).merge(stats::router(parts.clone())).merge(console::router(parts.comet.ws()));
+        // Without a way to tell who calls, only a node that believes everybody anyway offers what is for admins.
+        let extra = if settings.logic.auth == Auth::Insecure { extra.merge(admin::router(level)) } else { extra };
         let router = perseid_logic::router(api.clone(), extra);
         let http_stop = CancellationToken::new();
         let serving = perseid_logic::serve(http_listeners, router, ServeLimits::default(), logic_metrics, http_stop.clone());

@@ -47,7 +47,7 @@ async fn serve(args: &ServerArgs, mut loaded: Loaded, level: LogLevel) -> Result
     if args.comet_grpc.is_some() || args.logic_grpc.is_some() {
         tracing::warn!("this version serves no gRPC: --comet-grpc and --logic-grpc are not listened on");
     }
-    let mut standalone = Standalone::start(loaded.settings.clone())?;
+    let mut standalone = Standalone::start(loaded.settings.clone(), level.clone())?;
     say_ready(&standalone.ready_line())?;
     while let Some(reason) = signals.next().await {
         if reason == Told::Leave {

@@ -101,6 +101,22 @@ pub fn load(sources: &Sources) -> Result<Loaded, Problems> {
     layers.finish()
 }
 
+/// Whether a text is a filter of the log, as `telemetry.level` takes it.
+///
+/// # Errors
+///
+/// What is wrong with it, and what was meant perhaps.
+pub fn check_filter(text: &str) -> Result<(), String> {
+    let wrong = |wrong: kind::Wrong| match wrong.hint {
+        Some(hint) => format!("{}; {hint}", wrong.what),
+        None => wrong.what,
+    };
+    match Kind::Filter.parse_text(text) {
+        Ok(_) => Ok(()),
+        Err(wrongs) => Err(wrongs.into_iter().map(wrong).collect::<Vec<_>>().join("; ")),
+    }
+}
+
 impl Loaded {
     /// What differs in a configuration that was read later, in the order of the table.
     pub fn changes(&self, later: &Self) -> Vec<Change> {

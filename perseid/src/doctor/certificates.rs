@@ -37,7 +37,7 @@ pub struct Content {
 }
 
 /// Reads a certificate chain and its key.
-pub fn read(path: &Path, key: &Path) -> Certificate {
+pub(super) fn read(path: &Path, key: &Path) -> Certificate {
     Certificate { path: path.to_owned(), content: content(path, key) }
 }
 

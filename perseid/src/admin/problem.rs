@@ -1,0 +1,27 @@
+//! Refusals, as everywhere in v1: RFC 9457 problem documents.
+
+use axum::http::header::{ALLOW, CONTENT_TYPE};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use perseid_logic::reason::Reason;
+use serde_json::json;
+
+const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
+
+pub(super) fn problem(reason: Reason, detail: &str) -> Response {
+    let document = json!({
+        "type": format!("urn:perseid:problem:{}", reason.word()),
+        "title": reason.title(),
+        "status": reason.status(),
+        "detail": detail,
+        "reason": reason.word(),
+    });
+    let status = StatusCode::from_u16(reason.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    (status, [(CONTENT_TYPE, PROBLEM_JSON)], document.to_string()).into_response()
+}
+
+pub(super) async fn wrong_method() -> Response {
+    let mut response = problem(Reason::MethodNotAllowed, "this path knows other methods: see Allow");
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD, PUT"));
+    response
+}

@@ -1,0 +1,17 @@
+//! What operators look at: metrics and their documentation, the dashboard and the alerts made of them, the level of the log,
+//! `perseid doctor`.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+#[path = "sight/admin.rs"]
+mod admin;
+#[path = "sight/doctor.rs"]
+mod doctor;
+#[path = "sight/exported.rs"]
+mod exported;
+#[path = "sight/promql.rs"]
+mod promql;
+#[path = "sight/rules.rs"]
+mod rules;
