@@ -186,6 +186,11 @@ fn grouped(number: u64) -> String {
     text
 }
 
+/// The next power of two: limits look like that.
+fn rounded_up(number: u64) -> u64 {
+    number.checked_next_power_of_two().unwrap_or(u64::MAX)
+}
+
 /// Bytes for people: `1.5 GiB`.
 fn size(bytes: u64) -> String {
     const UNITS: [(&str, u64); 4] = [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];

@@ -175,7 +175,7 @@ mod tests {
             assert_eq!((args.tcp.len(), args.ws.len()), (1, 1));
         }
         assert!(matches!(parse(""), Ok(Command::Standalone(_))));
-        for later in ["comet", "logic", "job", "token", "doctor", "--tls 127.0.0.1:0"] {
+        for later in ["comet", "logic", "job", "token", "--tls 127.0.0.1:0"] {
             assert!(parse(later).is_err(), "{later}");
         }
     }

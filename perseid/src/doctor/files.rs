@@ -1,6 +1,6 @@
 //! File descriptors: one for each session.
 
-use super::{Finding, Wanted, grouped};
+use super::{Finding, Wanted, grouped, rounded_up};
 use crate::limits::sessions_within;
 
 /// What the system says about descriptors.
@@ -30,7 +30,7 @@ fn of_process(files: &Files, wanted: Wanted) -> Option<Finding> {
     let room = sessions_within(files.hard) as u64;
     let what = format!("a hard limit of {} is room for {} sessions", grouped(files.hard), grouped(room));
     // Some thirty of the process, a thousand for HTTP, and the sessions.
-    let needed = wanted.sessions.saturating_add(2 * 1024).next_power_of_two().max(65_536);
+    let needed = rounded_up(wanted.sessions.saturating_add(2 * 1024)).max(65_536);
     let above = files.nr_open.filter(|nr_open| *nr_open < needed).map(|_| format!(", after sysctl fs.nr_open={needed}"));
     let advice = format!("LimitNOFILE={needed} in the unit, or `ulimit -Hn {needed}`{}", above.unwrap_or_default());
     Some(if room >= wanted.sessions {
@@ -49,7 +49,7 @@ fn of_machine(files: &Files, wanted: Wanted) -> Option<Finding> {
     Some(if needed <= max {
         Finding::ok(CHECK, what)
     } else {
-        Finding::warn(CHECK, what, format!("sysctl fs.file-max={}", needed.next_power_of_two()))
+        Finding::warn(CHECK, what, format!("sysctl fs.file-max={}", rounded_up(needed)))
     })
 }
 

@@ -1,6 +1,6 @@
 //! The kernel's network settings.
 
-use super::{Finding, Wanted, grouped, size};
+use super::{Finding, Wanted, grouped, rounded_up, size};
 
 /// What /proc/sys says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -82,8 +82,7 @@ fn conntrack(network: &Network, wanted: Wanted) -> Option<Finding> {
     let what = format!("{} of {} connections are tracked (nf_conntrack)", grouped(count), grouped(max));
     // Closed ones stay for some minutes: room for as many again.
     let needed = wanted.sessions.saturating_mul(2).saturating_add(OTHERS_TRACKED);
-    let advice =
-        format!("sysctl net.netfilter.nf_conntrack_max={}, or do not track the client ports", needed.next_power_of_two());
+    let advice = format!("sysctl net.netfilter.nf_conntrack_max={}, or do not track the client ports", rounded_up(needed));
     Some(if count >= max {
         Finding::fail("conntrack", format!("{what}: new connections are dropped"), advice)
     } else if max < needed {

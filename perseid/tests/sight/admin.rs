@@ -35,7 +35,7 @@ fn what_makes_no_sense_changes_nothing() {
     let server = Server::start(&["--log-level", "info"]);
     let mut http = server.http();
     for body in
-        ["", "{}", r#"{"level":"lowd"}"#, r#"{"level":"debug","for_s":0}"#, &format!(r#"{{"level":"{}"}}"#, "a".repeat(2000))]
+        ["", "{}", r#"{"level":"debgu"}"#, r#"{"level":"debug","for_s":0}"#, &format!(r#"{{"level":"{}"}}"#, "a".repeat(2000))]
     {
         let (status, problem) = put(&mut http, body);
         assert_eq!((status, &problem["reason"], &problem["status"]), (400, &json!("BAD_REQUEST"), &json!(400)), "{body}");
