@@ -116,6 +116,8 @@ pub struct Facts {
     pub listeners: Vec<listeners::Listener>,
     /// Certificates with their keys.
     pub certificates: Vec<certificates::Certificate>,
+    /// How many keys for tokens of clients there are, or why they can't be used; `None` where none are asked for.
+    pub token_keys: Option<Result<usize, String>>,
     /// Files with secrets of another kind.
     pub secrets: Vec<Secret>,
 }
@@ -143,6 +145,7 @@ pub fn examine(facts: &Facts, settings: &Settings, problems: Option<&Problems>) 
     findings.extend(clock::judge(&facts.clock, facts.now_ms));
     findings.extend(disk::judge(&facts.disk));
     findings.extend(certificates::judge(&facts.certificates, facts.now_ms));
+    findings.extend(facts.token_keys.as_ref().map(token_keys));
     findings.extend(facts.secrets.iter().map(secret));
     findings.push(Finding::ok("Kafka, Redis", "not used by the standalone: its log and its store are its own"));
     findings
@@ -151,6 +154,13 @@ pub fn examine(facts: &Facts, settings: &Settings, problems: Option<&Problems>) 
 /// The worst of them.
 pub fn worst(findings: &[Finding]) -> Verdict {
     findings.iter().map(|finding| finding.verdict).max().unwrap_or(Verdict::Ok)
+}
+
+fn token_keys(keys: &Result<usize, String>) -> Finding {
+    match keys {
+        Ok(count) => Finding::ok("tokens", format!("keys for clients' tokens: {count}")),
+        Err(error) => Finding::fail("tokens", error.clone(), "correct the file; a running server keeps its old keys until then"),
+    }
 }
 
 /// Bits of a mode that let others than the owner read or write.
@@ -236,6 +246,13 @@ mod tests {
         settings.comet.sessions_max = 7;
         assert_eq!(Wanted::new(None, &settings), Wanted { sessions: 7, named: true });
         assert_eq!(Wanted::new(Some(9), &settings), Wanted { sessions: 9, named: true });
+    }
+
+    #[test]
+    fn keys_for_tokens_can_be_used_or_not() {
+        let findings = [Ok(2), Err("no key in k.pem".to_owned())].map(|keys| token_keys(&keys));
+        assert_eq!(verdicts(&findings), [Verdict::Ok, Verdict::Fail]);
+        advice_where_needed(&findings);
     }
 
     #[test]

@@ -16,18 +16,20 @@ pub(super) fn judge(settings: &Settings, problems: Option<&Problems>) -> Vec<Fin
     findings
 }
 
-fn authentication(settings: &Settings) -> Option<Finding> {
-    if settings.logic.auth != Auth::Insecure {
-        return Some(Finding::ok(CHECK, "clients have to show who they are"));
+fn authentication(settings: &Settings) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let exposed: Vec<String> = settings.exposed().iter().map(|(key, addr)| format!("{addr} ({key})")).collect();
+    if !exposed.is_empty() {
+        let what = format!("others reach {}, where nobody has to show who he is", exposed.join(", "));
+        findings.push(Finding::fail(CHECK, what, "listen on loopback, behind something that checks"));
     }
-    let exposed: Vec<String> = settings.exposed().iter().map(|(_, addr)| addr.to_string()).collect();
-    let advice = "set logic.auth to something else than \"insecure\", or let nobody but a checking proxy reach these ports";
-    Some(if exposed.is_empty() {
-        Finding::warn(CHECK, "logic.auth is \"insecure\": whoever reaches a port of this machine may be any user", advice)
+    findings.push(if settings.logic.auth == Auth::Insecure {
+        let what = "logic.auth is \"insecure\": whoever reaches a client port may be any user";
+        Finding::warn(CHECK, what, "logic.auth = \"jwt\", or let nobody but a checking proxy reach these ports")
     } else {
-        let what = format!("logic.auth is \"insecure\" and others reach {}: anybody may be any user", exposed.join(", "));
-        Finding::fail(CHECK, what, advice)
-    })
+        Finding::ok(CHECK, "clients have to show who they are")
+    });
+    findings
 }
 
 /// Networks of mobile operators forget a quiet connection after some minutes.
@@ -57,7 +59,7 @@ mod tests {
         };
         let open = ["comet.tcp=0.0.0.0:3101", "node.insecure=true"];
         for (set, expected) in
-            [(&[][..], &[Ok, Warn][..]), (&open[..], &[Ok, Fail]), (&["comet.heartbeat_ms=600000"], &[Ok, Warn, Warn])]
+            [(&[][..], &[Ok, Warn][..]), (&open[..], &[Ok, Fail, Warn]), (&["comet.heartbeat_ms=600000"], &[Ok, Warn, Warn])]
         {
             let findings = judge(&load(set).unwrap().settings, None);
             assert_eq!(verdicts(&findings), expected, "{set:?}");

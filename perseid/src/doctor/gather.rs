@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use perseid_logic::JwtAuth;
 use rustix::process::{Resource, getrlimit};
 
 use super::certificates;
@@ -21,7 +22,8 @@ use super::memory::Memory;
 use super::network::Network;
 use super::{Facts, Secret, Wanted};
 use crate::clock::unix_ms;
-use crate::config::Settings;
+use crate::config::{Auth, Settings};
+use crate::gate::jwt_config;
 
 /// Bodies of HTTP requests that are half read, all together.
 const ARRIVING_BYTES_MAX: u64 = 256 << 20;
@@ -46,12 +48,23 @@ pub fn gather(settings: &Settings, wanted: Wanted, certificates: &[(PathBuf, Pat
         disk: disk(settings),
         listeners: settings.listeners().into_iter().map(|(key, addr)| listener(key, addr)).collect(),
         certificates: certificates.iter().map(|(path, key)| certificates::read(path, key)).collect(),
-        secrets: Vec::new(),
+        token_keys: token_keys(settings),
+        secrets: secrets(settings),
     }
 }
 
-/// The permission bits of a file that must be readable.
-pub fn secret(key: &str, path: &Path) -> Secret {
+fn token_keys(settings: &Settings) -> Option<Result<usize, String>> {
+    let opened = || JwtAuth::open(&jwt_config(&settings.jwt));
+    (settings.logic.auth == Auth::Jwt).then(|| opened().map(|auth| auth.keys()).map_err(|error| error.to_string()))
+}
+
+/// Files that nobody else may read. Public keys are none.
+fn secrets(settings: &Settings) -> Vec<Secret> {
+    let files = [("jwt.secret_file", &settings.jwt.secret_file)];
+    files.into_iter().filter(|(_, path)| !path.as_os_str().is_empty()).map(|(key, path)| secret(key, path)).collect()
+}
+
+fn secret(key: &str, path: &Path) -> Secret {
     let mode =
         fs::File::open(path).and_then(|file| file.metadata()).map(|metadata| metadata.mode()).map_err(|error| error.to_string());
     Secret { key: key.to_owned(), path: path.to_owned(), mode }
