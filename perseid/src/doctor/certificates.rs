@@ -1,12 +1,12 @@
 //! Certificates: whether clients will believe them, today and next month.
 
+mod x509;
+
 use std::path::{Path, PathBuf};
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
-use x509_parser::extensions::GeneralName;
-use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::{Finding, OTHERS_READ_WRITE};
 
@@ -45,33 +45,14 @@ fn content(path: &Path, key: &Path) -> Result<Content, String> {
     let chain: Vec<CertificateDer<'static>> =
         CertificateDer::pem_file_iter(path).and_then(Iterator::collect).map_err(|error| format!("can't be read: {error}"))?;
     let first = chain.first().ok_or("holds no certificate")?.clone();
-    let (_, parsed) = X509Certificate::from_der(&first).map_err(|error| format!("holds no X.509 certificate: {error}"))?;
+    let said = x509::read(&first).ok_or("holds no X.509 certificate")?;
     let private =
         PrivateKeyDer::from_pem_file(key).map_err(|error| format!("its key {} can't be read: {error}", key.display()))?;
     let count = chain.len();
     CertifiedKey::from_der(chain, private, &rustls::crypto::aws_lc_rs::default_provider())
         .map_err(|error| format!("its key {} does not fit: {error}", key.display()))?;
-    let names = parsed.subject_alternative_name().map_err(|error| format!("its names make no sense: {error}"))?;
-    let names = names.map(|names| names.value.general_names.iter().filter_map(name).collect()).unwrap_or_default();
-    Ok(Content {
-        names,
-        not_before_s: parsed.validity().not_before.timestamp(),
-        not_after_s: parsed.validity().not_after.timestamp(),
-        chain: count,
-        self_signed: parsed.subject() == parsed.issuer(),
-        key_mode: mode(key),
-    })
-}
-
-fn name(name: &GeneralName<'_>) -> Option<String> {
-    match name {
-        GeneralName::DNSName(name) => Some((*name).to_owned()),
-        GeneralName::IPAddress(bytes) => match <[u8; 4]>::try_from(*bytes) {
-            Ok(v4) => Some(std::net::Ipv4Addr::from(v4).to_string()),
-            Err(_) => <[u8; 16]>::try_from(*bytes).ok().map(|v6| std::net::Ipv6Addr::from(v6).to_string()),
-        },
-        _ => None,
-    }
+    let x509::Said { not_before_s, not_after_s, names, self_signed } = said;
+    Ok(Content { names, not_before_s, not_after_s, chain: count, self_signed, key_mode: mode(key) })
 }
 
 fn mode(path: &Path) -> u32 {
