@@ -42,6 +42,7 @@ export class Api {
       try {
         return await this.#once(method, path, body, used, timeoutMs);
       } catch (problem) {
+        problem.read = method === 'GET';
         if (problem.status !== 401) throw problem;
         // Somebody set another one while this was under way.
         if (this.#token.value !== used) continue;

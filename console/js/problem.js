@@ -3,12 +3,12 @@
 import { count } from './format.js';
 import { t } from './text.js';
 
-/** A request that failed. `status` 0: there was no answer. */
+/** A request that failed. `status` 0: there was no answer. `read`: it would have changed nothing. */
 export class Problem extends Error {
-  constructor({ status = 0, reason = '', detail = '', scope = null, retryAfterMs = null }) {
+  constructor({ status = 0, reason = '', detail = '', scope = null, retryAfterMs = null, read = false }) {
     super(`${status} ${reason} ${detail}`.trim());
     this.name = 'Problem';
-    Object.assign(this, { status, reason, detail, scope, retryAfterMs });
+    Object.assign(this, { status, reason, detail, scope, retryAfterMs, read });
   }
 }
 
@@ -50,12 +50,15 @@ const BY_STATUS = {
   504: 'error.unknown',
 };
 
+const BUSY = [502, 503, 504];
+
 /** One or two sentences: what it means and what to do. */
 export function sentence(problem) {
-  const { status, reason, scope, retryAfterMs } = problem;
+  const { status, reason, scope, retryAfterMs, read } = problem;
   if (status === 0) return t(reason === 'TIMEOUT' ? 'error.timeout' : 'error.network');
   if (status < 400) return t('error.badAnswer');
   if (status === 403) return scope === null ? t('error.denied') : t('error.scope', { scope });
   if (status === 429) return t('error.rateLimited', { seconds: count(Math.max(1, Math.ceil((retryAfterMs ?? 1000) / 1000))) });
+  if (read && BUSY.includes(status)) return t('error.busy');
   return status in BY_STATUS ? t(BY_STATUS[status]) : t('error.server', { status });
 }

@@ -104,6 +104,8 @@ test('every status has a sentence that says what to do', () => {
   }
   assert.match(sentence(new Problem({ status: 429, retryAfterMs: 6200 })), /7 s/);
   assert.match(sentence(new Problem({ status: 418 })), /418/);
+  const both = [true, false].map((read) => sentence(new Problem({ status: 503, read })));
+  assert.ok(!/written/.test(both[0]) && /written/.test(both[1]), 'who only looked wrote nothing');
 });
 
 test('paths hold names of any kind', () => {

@@ -14,6 +14,7 @@ export class About {
   constructor() {
     const most = () => Math.max(1, this.#rooms[0]?.online ?? 1);
     this.#table = new Table({ label: 'rooms.top', columns: roomColumns(most, true), id: ({ room }) => room, className: 'rooms' });
+    this.#table.node.hidden = true;
     byId('overview-rooms').append(this.#table.node);
     onLanguage(() => this.#table.relabel());
   }

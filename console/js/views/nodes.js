@@ -39,13 +39,15 @@ export class NodesView {
   #notice = new Notice();
   #none = el('p', { className: 'quiet', t: 'nodes.none', hidden: true });
   #table;
-  #nodes = [];
+  /** Null until the first answer. */
+  #nodes = null;
   #poll;
 
   constructor({ api, store }) {
     this.#api = api;
     this.#store = store;
     this.#table = new Table({ label: 'nodes.title', columns: this.#columns(), id: (node) => node.id });
+    this.#table.node.hidden = true;
     byId('view-nodes').append(el('div', { className: 'panel' }, this.#notice.node, this.#table.node, this.#none));
     this.#poll = new Poll({
       ask: () => this.#read(),
@@ -156,12 +158,13 @@ export class NodesView {
 
   #failed(problem) {
     // A node that was asked to leave is gone: the line at the top of the page says so.
-    if (problem.status === 0 && this.#nodes.some((node) => node.draining)) return;
+    if (problem.status === 0 && this.#nodes?.some((node) => node.draining)) return;
     this.#notice.node.dataset.poll = 'true';
     this.#notice.fail(problem);
   }
 
   #draw() {
+    if (this.#nodes === null) return;
     this.#none.hidden = this.#nodes.length > 0;
     this.#table.node.hidden = this.#nodes.length === 0;
     this.#table.update(this.#nodes);

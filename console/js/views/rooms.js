@@ -58,6 +58,7 @@ export class RoomsView {
     this.#api = api;
     const most = () => Math.max(1, this.#rooms?.[0]?.online ?? 1);
     this.#table = new Table({ label: 'rooms.top', columns: roomColumns(most, true), id: ({ room }) => room, className: 'rooms' });
+    this.#table.node.hidden = true;
     byId('rooms-panel').append(this.#notice.node, this.#table.node, this.#none);
     this.#poll = new Poll({
       ask: () => this.#read(),

@@ -160,7 +160,7 @@ export class Plot {
         const upper = run.map((point) => `${x(point.at).toFixed(1)},${y(point.tops[index]).toFixed(1)}`);
         const lower = run.toReversed().map((point) => `${x(point.at).toFixed(1)},${y(below(point)).toFixed(1)}`);
         nodes.push(svg('polygon', { class: `area s${index + 1}`, points: [...upper, ...lower].join(' ') }));
-        nodes.push(svg('polyline', { class: `line s${index + 1}`, points: upper.join(' ') }));
+        nodes.push(polyline(index, upper));
       }
     }
     return nodes;
@@ -171,8 +171,7 @@ export class Plot {
     series.forEach((runs, index) => {
       for (const run of runs) {
         const points = run.map(({ at, value }) => `${x(at).toFixed(1)},${y(value).toFixed(1)}`);
-        // A point alone is a line of no length: round caps show it.
-        nodes.push(svg('polyline', { class: `line s${index + 1}`, points: (points.length > 1 ? points : [points[0], points[0]]).join(' ') }));
+        nodes.push(polyline(index, points));
       }
     });
     return nodes;
@@ -202,4 +201,10 @@ export class Plot {
     tip.style.left = at > this.#width / 2 ? '' : `${at + 10}px`;
     tip.style.right = at > this.#width / 2 ? `${this.#width - at + 10}px` : '';
   }
+}
+
+// A point alone is a line of no length: round caps show it.
+function polyline(index, points) {
+  const drawn = points.length > 1 ? points : [points[0], points[0]];
+  return svg('polyline', { class: `line s${index + 1}`, points: drawn.join(' ') });
 }

@@ -21,7 +21,9 @@ async function askFor(token, say, problem) {
   const input = el('input', { type: 'password', name: 'token', spellcheck: false, autocomplete: 'off', required: true });
   const content = [];
   if (problem !== null && token.value !== null) content.push(el('p', { className: 'answer bad' }, sentence(problem)));
-  content.push(el('p', {}, t(problem === null ? 'token.change' : 'token.why')), field(t('token.field'), input, t('token.kept')));
+  content.push(el('p', {}, t(problem === null ? 'token.change' : 'token.why')));
+  if (problem !== null) content.push(el('code', { className: 'mono', translate: false }, 'perseid token --api'));
+  content.push(field(t('token.field'), input, t('token.kept')));
   const forget = el('button', { type: 'button', hidden: token.value === null }, t('token.forget'));
   forget.addEventListener('click', () => {
     token.set(null);

@@ -22,7 +22,7 @@ export const EN = {
   'settings.tokenSet': 'Token set',
 
   'token.title': 'API token',
-  'token.why': 'This node answers only to those who have an API token. Your administrator makes one with “perseid token --api”.',
+  'token.why': 'This node answers only to those who have an API token. Whoever runs the node makes one with this command:',
   'token.change': 'The token goes with every request of this page.',
   'token.field': 'Token',
   'token.kept': 'It is kept in this tab until you close it, and sent to this node only.',
@@ -65,6 +65,7 @@ export const EN = {
   'error.rateLimited': 'Too many requests. Try again in {seconds} s.',
   'error.unsupported': 'This node cannot do that yet.',
   'error.unavailable': 'Nothing was written: the node cannot take it now. Try again in a moment.',
+  'error.busy': 'The node cannot answer now. Try again in a moment.',
   'error.unknown': 'It is unknown whether this was done. Look before you try again; a push is safe to repeat with the same id.',
   'error.server': 'The node failed at this (HTTP {status}). Its log says more.',
   'error.said': 'The node says:',

@@ -22,7 +22,7 @@ export const ZH = {
   'settings.tokenSet': '令牌已设置',
 
   'token.title': 'API 令牌',
-  'token.why': '访问该节点需要 API 令牌，可请管理员用“perseid token --api”命令生成。',
+  'token.why': '访问该节点需要 API 令牌，可请节点管理员用以下命令生成：',
   'token.change': '本页面的每个请求都会携带此令牌。',
   'token.field': '令牌',
   'token.kept': '令牌只保存在当前标签页中，关闭即清除，且只会发送给该节点。',
@@ -65,6 +65,7 @@ export const ZH = {
   'error.rateLimited': '请求过于频繁，请在 {seconds} 秒后重试。',
   'error.unsupported': '该节点暂不支持此功能。',
   'error.unavailable': '节点暂时无法受理，内容未写入。请稍后重试。',
+  'error.busy': '节点暂时无法响应，请稍后重试。',
   'error.unknown': '无法确定操作是否已执行，重试前请先核实。推送可用相同的 ID 安全重试。',
   'error.server': '节点处理失败（HTTP {status}），详情请查看节点日志。',
   'error.said': '节点返回：',
