@@ -1,67 +1,90 @@
-// Values as people read them. Pure.
+// Values as people read them, in the numbers of the page's language. Pure but for that language.
 
-const WHOLE = new Intl.NumberFormat('en-US', { maximumFractionDigits: 0 });
+let formats = {};
 
-/** A count: all digits below a million, then `1.23 M`. */
+/** Writes numbers as this locale does from now on. */
+export function setLocale(locale) {
+  const number = (options) => new Intl.NumberFormat(locale, options);
+  const unit = (name) => number({ style: 'unit', unit: name, unitDisplay: 'narrow', maximumFractionDigits: 0 });
+  formats = {
+    whole: number({ maximumFractionDigits: 0 }),
+    compact: number({ notation: 'compact', maximumSignificantDigits: 3 }),
+    tenth: number({ maximumFractionDigits: 1 }),
+    digits: [0, 1, 2].map((digits) => number({ minimumFractionDigits: digits, maximumFractionDigits: digits })),
+    units: ['day', 'hour', 'minute', 'second'].map(unit),
+    separator: locale.startsWith('zh') ? '' : ' ',
+    when: new Intl.DateTimeFormat(locale, { month: 'short', day: 'numeric', hour: '2-digit', minute: '2-digit', second: '2-digit', hour12: false }),
+  };
+}
+setLocale('en-US');
+
+/** A count: all digits below a million, then short. */
 export function count(value) {
   if (!Number.isFinite(value)) return '–';
-  if (Math.abs(value) < 1e6) return WHOLE.format(value);
-  return scaled(value, 1000, ['', 'K', 'M', 'G', 'T', 'P']);
+  return Math.abs(value) < 1e6 ? formats.whole.format(value) : formats.compact.format(value);
 }
 
 /** A count per second: a decimal below ten. */
 export function rate(value) {
   if (value === null || !Number.isFinite(value)) return '–';
-  if (value === 0) return '0';
-  if (value < 0.1) return '<0.1';
-  return value < 10 ? value.toFixed(1).replace(/\.0$/, '') : count(value);
+  if (value > 0 && value < 0.1) return '<0.1';
+  return value < 10 ? formats.tenth.format(value) : count(value);
+}
+
+/** A share of one core, in percent. */
+export function percent(value) {
+  if (value === null || !Number.isFinite(value)) return '–';
+  return `${value < 10 ? formats.tenth.format(value) : formats.whole.format(value)} %`;
 }
 
 /** Bytes in powers of 1024. */
 export function bytes(value) {
   if (value === null || !Number.isFinite(value)) return '–';
-  return scaled(value, 1024, ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB']);
-}
-
-function scaled(value, base, units) {
+  const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB'];
   let index = 0;
   let rest = value;
-  while (Math.abs(rest) >= base && index < units.length - 1) {
-    rest /= base;
+  while (Math.abs(rest) >= 1024 && index < units.length - 1) {
+    rest /= 1024;
     index += 1;
   }
   const digits = index === 0 || Math.abs(rest) >= 100 ? 0 : Math.abs(rest) >= 10 ? 1 : 2;
-  return `${rest.toFixed(digits)} ${units[index]}`.trim();
+  return `${formats.digits[digits].format(rest)} ${units[index]}`;
 }
 
-/** A short number for an axis: `1.5k`. */
+/** Bytes per second. */
+export function byteRate(value) {
+  return value === null || !Number.isFinite(value) ? '–' : `${bytes(value)}/s`;
+}
+
+/** Bytes for an axis: `64 MiB`. */
+export function byteTick(value) {
+  if (value === 0) return '0';
+  const power = Math.min(5, Math.floor(Math.log2(value) / 10));
+  return `${formats.tenth.format(value / 1024 ** power)} ${['B', 'K', 'M', 'G', 'T', 'P'][power]}`.replace(' B', '');
+}
+
+/** A short number for an axis: `1.5K`. */
 export function tick(value) {
-  if (value >= 1e9) return `${trim(value / 1e9)}G`;
-  if (value >= 1e6) return `${trim(value / 1e6)}M`;
-  if (value >= 1e3) return `${trim(value / 1e3)}k`;
-  return trim(value);
+  return formats.compact.format(value);
 }
 
-function trim(value) {
-  return String(Number(value.toPrecision(3)));
-}
-
-/** A span in ms by its two largest units: `3 d 4 h`, `5 min 6 s`. */
+/** A span in ms by its two largest units: `3d 4h`, `5m 6s`. */
 export function duration(ms) {
   const seconds = Math.max(0, Math.floor(ms / 1000));
-  const parts = [
-    [Math.floor(seconds / 86_400), 'd'],
-    [Math.floor(seconds / 3600) % 24, 'h'],
-    [Math.floor(seconds / 60) % 60, 'min'],
-    [seconds % 60, 's'],
-  ];
-  const first = parts.findIndex(([value]) => value > 0);
-  if (first < 0) return '0 s';
+  const parts = [Math.floor(seconds / 86_400), Math.floor(seconds / 3600) % 24, Math.floor(seconds / 60) % 60, seconds % 60];
+  const first = parts.findIndex((value) => value > 0);
+  if (first < 0) return formats.units[3].format(0);
   return parts
+    .map((value, index) => [value, index])
     .slice(first, first + 2)
-    .filter(([value], index) => index === 0 || value > 0)
-    .map(([value, unit]) => `${value} ${unit}`)
-    .join(' ');
+    .filter(([value, index]) => index === first || value > 0)
+    .map(([value, index]) => formats.units[index].format(value))
+    .join(formats.separator);
+}
+
+/** A moment with its day. */
+export function moment(ms) {
+  return formats.when.format(new Date(ms));
 }
 
 /** Local time of day, `12:00:01`, with `fraction` also the ms. */
@@ -72,9 +95,11 @@ export function clock(ms, fraction = false) {
   return fraction ? `${time}.${String(date.getMilliseconds()).padStart(3, '0')}` : time;
 }
 
-/** A round trip in ms. */
+/** A time in ms: `0.3 ms`, `12 ms`, `1.5 s`. */
 export function milliseconds(value) {
-  return value < 10 ? `${value.toFixed(1)} ms` : `${Math.round(value)} ms`;
+  if (value === null || !Number.isFinite(value)) return '–';
+  if (value >= 1000) return `${formats.tenth.format(value / 1000)} s`;
+  return `${(value < 10 ? formats.tenth : formats.whole).format(value)} ms`;
 }
 
 /** Bytes as lower-case hexadecimal, in pairs. */

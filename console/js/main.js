@@ -1,23 +1,41 @@
 // Wires the page together.
 
-import { ClientPanel } from './client-panel.js';
-import { Overview } from './overview.js';
-import { PushPanel } from './push.js';
-import { poll } from './stats.js';
-import { fill, t } from './text.js';
+import { Api } from './api.js';
+import { Header } from './header.js';
+import { Router } from './router.js';
+import { startSettings } from './settings.js';
+import { Store } from './store.js';
+import { Token, tabStorage } from './token.js';
+import { ClientView } from './views/client.js';
+import { NodesView } from './views/nodes.js';
+import { Overview } from './views/overview.js';
+import { PushView } from './views/push.js';
+import { RoomsView } from './views/rooms.js';
+import { UsersView } from './views/users.js';
+import { announce } from './widgets/notice.js';
+import { tokenDialog } from './widgets/token-dialog.js';
 
-fill();
-document.title = t('page.title');
+const token = new Token(tabStorage());
+const askToken = tokenDialog(token, announce);
+const api = new Api({ token, askToken: (problem) => askToken(problem) });
+const store = new Store(api);
 
-const push = new PushPanel();
-const overview = new Overview({ onRoom: (room) => push.aimAtRoom(room) });
-const client = new ClientPanel();
+const views = {
+  overview: new Overview({ store }),
+  nodes: new NodesView({ api, store }),
+  rooms: new RoomsView({ api }),
+  users: new UsersView({ api }),
+  push: new PushView({ api, store, token }),
+  client: new ClientView(),
+};
 
-poll('/console/stats.json', {
-  onStats: (stats) => {
-    overview.show(stats);
-    client.offerAddress(stats.listen?.ws);
-  },
-  onFailure: (message) => overview.lose(message),
+startSettings();
+new Header({ store, token, askToken: () => askToken() });
+new Router(views);
+store.subscribe(({ stats }) => views.client.offerAddress(stats?.listen?.ws));
+token.onChange(() => {
+  store.retry();
+  for (const view of Object.values(views)) view.refresh?.();
 });
+store.start();
 document.body.classList.add('started');

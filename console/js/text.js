@@ -1,229 +1,73 @@
-// Every word that the page says, by key. A second language is a second table.
+// Which words the page says: a table for each language, all with the same keys.
 
-const EN = {
-  'page.title': 'Perseid console',
-  'page.skip': 'Skip to the test client',
+import { count, setLocale } from './format.js';
+import { EN } from './words/en.js';
+import { EN_CLIENT } from './words/en-client.js';
+import { ZH } from './words/zh.js';
+import { ZH_CLIENT } from './words/zh-client.js';
 
-  'node.name': 'Node',
-  'node.version': 'Version',
-  'node.uptime': 'Up',
-  'node.updated': 'Updated',
-  'node.waiting': 'Waiting for the node',
-  'node.ready': 'Ready',
-  'node.unready': 'Not ready',
-  'node.draining': 'Draining',
-  'node.lost': 'No answer',
-  'alert.lost': 'No answer from the node since {time} ({message}). Asking again every second.',
-  'alert.poisoned': 'The event log refuses to write: {message}',
-
-  'tiles.title': 'Now',
-  'tile.sessions': 'Sessions',
-  'tile.users': 'Users online',
-  'tile.rooms': 'Rooms',
-  'tile.delivered': 'Deliveries/s',
-  'tile.pushes': 'Pushes/s',
-  'tile.writes': 'Writes/s',
-  'tile.queued': 'Queued',
-  'tile.dropped': 'Drops/s',
-  'tile.split': 'TCP {tcp} · WS {websocket}',
-  'tile.perUser': '{value} sessions each',
-  'tile.top': 'largest {online}',
-  'tile.sent': '{bytes}/s sent',
-  'tile.blocked': '{blocked} sockets full',
-  'tile.nothing': 'nothing now',
-  'tile.never': 'none since start',
-  'tile.total': '{total} since start',
-
-  'plot.delivered': 'Deliveries per second',
-  'plot.sessions': 'Sessions',
-  'plot.dropped': 'Drops per second',
-  'plot.total': 'Total',
-  'plot.now': 'now',
-  'plot.ago': '−{minutes} min',
-  'plot.none': 'none',
-  'plot.empty': 'Nothing yet',
-  'plot.label': '{title}, last five minutes, now {value}. Arrow keys read values.',
-  'series.direct': 'direct',
-  'series.room': 'room',
-  'series.all': 'all',
-  'series.tcp': 'TCP',
-  'series.websocket': 'WebSocket',
-  'series.keys': 'keys',
-  'series.mids': 'users',
-  'series.offline': 'offline',
-  'series.filtered': 'filtered',
-  'series.expired': 'expired',
-  'series.slow': 'slow',
-  'series.closing': 'closing',
-
-  'rooms.title': 'Top rooms',
-  'rooms.room': 'Room',
-  'rooms.online': 'Online',
-  'rooms.none': 'Nobody is in a room.',
-  'rooms.use': 'Push to {room}',
-
-  'about.title': 'This node',
-  'about.tcp': 'TCP',
-  'about.ws': 'WebSocket',
-  'about.http': 'HTTP',
-  'about.connections': 'Connections',
-  'about.connectionsValue': 'TCP {tcp} · WebSocket {websocket}',
-  'about.received': 'Received',
-  'about.receivedValue': '{frames} frames, {bytes}',
-  'about.upstream': 'Upstream',
-  'about.upstreamValue': '{count} frames',
-  'about.heartbeats': 'Heartbeats',
-  'about.log': 'Event log',
-  'about.logValue': '{first} to {end}, {bytes}',
-  'about.lag': 'Log lag',
-  'about.lagValue': '{count} messages',
-  'about.left': 'Clients left',
-  'about.ended': 'Ended by node',
-  'about.nobody': 'none',
-  'about.off': 'not listening',
-
-  'push.title': 'Push',
-  'push.to': 'To',
-  'push.mids': 'Users (mids)',
-  'push.keys': 'Session keys',
-  'push.room': 'A room',
-  'push.all': 'Everyone',
-  'push.target.mids': 'User ids, comma-separated',
-  'push.target.keys': 'Keys, comma-separated',
-  'push.target.room': 'Room id, type://id',
-  'push.allWarning': 'This reaches every session of every node.',
-  'push.op': 'Operation',
-  'push.body': 'Body',
-  'push.send': 'Push',
-  'push.sendAll': 'Push to everyone',
-  'push.sending': 'Pushing…',
-  'push.curl': 'The same with curl',
-  'push.copy': 'Copy',
-  'push.copied': 'Copied',
-  'push.notCopied': 'Select it by hand',
-  'push.accepted': 'Accepted as {id}',
-  'push.recipients': '{count} recipients online',
-  'push.recipient': '1 recipient online',
-  'push.duplicate': 'accepted before',
-  'push.failed': 'The request failed: {message}. It is unknown whether the push was written.',
-  'push.badMids': 'User ids are whole numbers, comma-separated.',
-  'push.badKeys': 'Name at least one session key.',
-  'push.badRoom': 'A room id looks like live://1000.',
-  'push.badOp': 'The operation is a whole number of 32 bits; pushes use 1000 and more.',
-
-  'client.title': 'Test client',
-  'client.url': 'WebSocket address',
-  'client.mode': 'Protocol',
-  'client.classic': 'Classic',
-  'client.extended': 'Extended',
-  'client.mid': 'User (mid)',
-  'client.key': 'Session key',
-  'client.room': 'Room',
-  'client.accepts': 'Accepts',
-  'client.platform': 'Platform',
-  'client.token': 'Token',
-  'client.every': 'Heartbeat, s',
-  'client.more': 'More settings',
-  'client.made': 'made by the node',
-  'client.insecure': 'not needed here',
-  'client.connect': 'Connect',
-  'client.disconnect': 'Disconnect',
-  'client.idle': 'Not connected',
-  'client.connecting': 'Connecting',
-  'client.authenticating': 'Authenticating',
-  'client.live': 'Connected',
-  'client.closing': 'Closing',
-  'client.closed': 'Closed',
-  'client.ended': '{code} {reason}',
-  'client.comeBack': 'may come back',
-  'client.comeBackIn': 'may come back within {seconds} s',
-  'client.stayAway': 'should not come back unless something changes',
-  'client.badUrl': 'The address begins with ws:// or wss://.',
-  'client.badMid': 'The user id is a whole number.',
-  'client.badAccepts': 'Operations are whole numbers, comma-separated, without spaces.',
-  'client.refused': 'The browser refuses this address: {message}',
-  'client.online': 'Online in room',
-  'client.inRoom': 'Room',
-  'client.accepting': 'Accepts',
-  'client.heartbeat': 'Next heartbeat',
-  'client.traffic': 'Frames',
-  'client.trafficValue': '↑ {sent}  ↓ {received}',
-  'client.noRoom': 'none',
-  'client.nothing': 'nothing',
-  'client.inbox': 'Inbox',
-  'client.inboxValue': 'read {cursor} of {head}',
-
-  'action.room': 'Room id, empty leaves',
-  'action.changeRoom': 'Change room',
-  'action.operations': 'Operations',
-  'action.sub': 'Sub',
-  'action.unsub': 'Unsub',
-  'action.op': 'Op',
-  'action.message': 'Message',
-  'action.send': 'Send upstream',
-  'action.sendMessage': 'Send message',
-  'action.kind': 'Kind',
-  'action.conv': 'To (conv)',
-  'action.beat': 'Heartbeat',
-  'action.sync': 'Sync inbox',
-  'action.ack': 'Ack',
-  'action.badOp': 'The operation is a whole number of 32 bits.',
-  'action.badConv': 'The conversation is a whole number.',
-
-  'frames.title': 'Frames',
-  'frames.pause': 'Pause',
-  'frames.resume': 'Resume ({count} new)',
-  'frames.clear': 'Clear',
-  'frames.hideHeartbeats': 'Hide heartbeats',
-  'frames.empty': 'Connect, then push something: every frame shows up here, decoded.',
-  'frames.newest': '↓ Newest',
-  'frames.list': 'Frames sent and received, newest last',
-  'frames.time': 'Time',
-  'frames.op': 'Operation',
-  'frames.ver': 'Ver',
-  'frames.seq': 'Seq',
-  'frames.body': 'Body',
-  'frames.size': 'Size',
-  'frames.sent': 'sent',
-  'frames.received': 'received',
-  'frames.note': 'connection',
-  'frames.inside': 'inside the frame above',
-  'frames.opened': 'WebSocket open: {url}',
-  'frames.closed': 'WebSocket closed: {code} {reason}',
-  'frames.textRefused': 'A text message came; the protocol has only binary ones.',
-  'frames.undecodable': 'These bytes are no frame: {message}',
-  'frames.noBody': 'no body',
-  'frames.peopleOnline': '{count} online',
-  'frames.framesInside': 'holds {bytes} of frames',
-  'frames.header': 'Header',
-  'frames.hex': 'Bytes',
-  'frames.hexCut': 'First {shown} of {size}',
-  'frames.bodyCut': 'The body is cut here; the frame has {size}.',
+/** Languages by code: what they call themselves, the locale of their numbers, their words. */
+export const LANGUAGES = {
+  en: { name: 'English', locale: 'en-US', words: { ...EN, ...EN_CLIENT } },
+  zh: { name: '中文', locale: 'zh-CN', words: { ...ZH, ...ZH_CLIENT } },
 };
 
-let table = EN;
+let code = 'en';
+let words = LANGUAGES.en.words;
+let plural = new Intl.PluralRules(LANGUAGES.en.locale);
+const listeners = new Set();
 
-/** Replaces the language: a table with the same keys. What it lacks stays English. */
-export function useLanguage(words) {
-  table = { ...EN, ...words };
+/** The first of these language tags (`zh-Hans-CN`) that we speak, else English. */
+export function negotiate(tags) {
+  for (const tag of tags) {
+    const base = String(tag).toLowerCase().split(/[-_]/)[0];
+    if (base in LANGUAGES) return base;
+  }
+  return 'en';
 }
 
-/** The words of `key`, with `{name}` filled in. */
+/** Speaks this language from now on, and tells all who listen. */
+export function speak(name, own = LANGUAGES[name].words) {
+  code = name;
+  words = own;
+  const { locale } = LANGUAGES[name];
+  plural = new Intl.PluralRules(locale);
+  setLocale(locale);
+  for (const listener of listeners) listener();
+}
+
+/** The code of the language that is spoken. */
+export function language() {
+  return code;
+}
+
+/** `listener()` after each change of language. */
+export function onLanguage(listener) {
+  listeners.add(listener);
+}
+
+/** The words of `key`, with `{name}` filled in. A `count` chooses the form: `key.one` for one, where there is one. */
 export function t(key, values = {}) {
-  const words = table[key];
-  if (words === undefined) throw new Error(`no words for ${key}`);
-  return words.replace(/\{(\w+)\}/g, (whole, name) => (name in values ? String(values[name]) : whole));
+  const single = typeof values.count === 'number' && plural.select(values.count) === 'one' && `${key}.one` in words;
+  const said = words[single ? `${key}.one` : key];
+  if (said === undefined) throw new Error(`no words for ${key}`);
+  return said.replace(/\{(\w+)\}/g, (whole, name) => (name in values ? say(name, values[name]) : whole));
 }
+
+// Codes and sizes come as they should be read; a count is written in the language's way.
+const say = (name, value) => (name === 'count' && typeof value === 'number' ? count(value) : String(value));
 
 /** True if there are words for `key`. */
 export function has(key) {
-  return key in table;
+  return key in words;
 }
 
+const ATTRIBUTES = ['placeholder', 'aria-label', 'title'];
+
 /** Fills every element that says which words it wants: `data-t` its text, `data-t-…` an attribute. */
-export function fill(root = document) {
+export function fill(root) {
   for (const node of root.querySelectorAll('[data-t]')) node.textContent = t(node.dataset.t);
-  for (const attribute of ['placeholder', 'aria-label']) {
+  for (const attribute of ATTRIBUTES) {
     for (const node of root.querySelectorAll(`[data-t-${attribute}]`)) {
       node.setAttribute(attribute, t(node.getAttribute(`data-t-${attribute}`)));
     }

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { authBody, Client, socketUrl } from '../js/client.js';
-import * as codec from '../js/frames.js';
-import { FLAGS, OP } from '../js/tables.js';
+import { authBody, Client, socketUrl } from '../js/protocol/client.js';
+import * as codec from '../js/protocol/frames.js';
+import { FLAGS, OP } from '../js/protocol/tables.js';
 import { bodyOf, vectors } from './support/vectors.js';
 
 class FakeSocket extends EventTarget {

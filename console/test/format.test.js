@@ -2,24 +2,41 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
 import * as format from '../js/format.js';
-import { extendedFields, preview } from '../js/frame-list.js';
-import { frame } from '../js/frames.js';
+import { extendedFields, preview } from '../js/widgets/frame-list.js';
+import { frame } from '../js/protocol/frames.js';
 
 const bytes = (text) => new TextEncoder().encode(text);
 
 test('numbers', () => {
   assert.equal(format.count(999_999), '999,999');
-  assert.equal(format.count(1_234_567), '1.23 M');
+  assert.equal(format.count(1_234_567), '1.23M');
   assert.deepEqual([0, 0.01, 0.5, 9.96, 12.4, null].map(format.rate), ['0', '<0.1', '0.5', '10', '12', '–']);
-  assert.deepEqual([0, 1023, 1024, 67_108_864].map(format.bytes), ['0 B', '1023 B', '1.00 KiB', '64.0 MiB']);
-  assert.deepEqual([0, 0.5, 1500, 2_000_000].map(format.tick), ['0', '0.5', '1.5k', '2M']);
+  assert.deepEqual([0, 1023, 1024, 67_108_864].map(format.bytes), ['0 B', '1,023 B', '1.00 KiB', '64.0 MiB']);
+  assert.deepEqual([0, 0.5, 1500, 2_000_000].map(format.tick), ['0', '0.5', '1.5K', '2M']);
 });
 
 test('durations', () => {
   assert.deepEqual(
     [0, 999, 61_000, 3_600_000, 90_061_000].map(format.duration),
-    ['0 s', '0 s', '1 min 1 s', '1 h', '1 d 1 h'],
+    ['0s', '0s', '1m 1s', '1h', '1d 1h'],
   );
+});
+
+test('numbers in Chinese', () => {
+  format.setLocale('zh-CN');
+  try {
+    assert.equal(format.count(1_234_567), '123万');
+    assert.equal(format.duration(90_061_000), '1天1小时');
+    assert.equal(format.bytes(67_108_864), '64.0 MiB');
+  } finally {
+    format.setLocale('en-US');
+  }
+});
+
+test('percent, times, axes of bytes', () => {
+  assert.deepEqual([0, 3.14, 187.6, null].map(format.percent), ['0 %', '3.1 %', '188 %', '–']);
+  assert.deepEqual([0.04, 9.96, 12.4, 1500, null].map(format.milliseconds), ['0 ms', '10 ms', '12 ms', '1.5 s', '–']);
+  assert.deepEqual([0, 512, 1536, 100 * 1024 ** 2].map(format.byteTick), ['0', '512', '1.5 K', '100 M']);
 });
 
 test('hex view', () => {

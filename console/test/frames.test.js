@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import * as codec from '../js/frames.js';
-import { CLOSE_REASONS, comesBack, flagNames, OP, operationName } from '../js/tables.js';
+import * as codec from '../js/protocol/frames.js';
+import { CLOSE_REASONS, comesBack, flagNames, OP, operationName } from '../js/protocol/tables.js';
 import { bodyOf, tohex, unhex, vectors } from './support/vectors.js';
 
 const NO_EXTENDED = { id: 0n, pos: 0n, conv: 0n, convPos: 0n, from: 0n, cid: 0n, kind: 0, flags: 0 };

@@ -1,13 +1,15 @@
-// A node that is not there: the page's files, moving numbers, the push API and a small gateway. For developing the page.
-// `node mock-server.mjs [http-port] [ws-port]`; ports default to free ones. `/mock/{drain,fail,kick,burst}` make things happen.
+// A node that is not there: the page's files, moving numbers, the API and a small gateway. For developing the page.
+// `node mock-server.mjs [http-port] [ws-port]`; ports default to free ones. `/mock/{drain,fail,kick,burst,token,limit}` make
+// things happen; with `token` it wants one of the tokens of support/mock-api.mjs.
 
 import { createServer } from 'node:http';
 import { readFile } from 'node:fs/promises';
 import { extname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-import * as codec from '../js/frames.js';
-import { OP } from '../js/tables.js';
+import * as codec from '../js/protocol/frames.js';
+import { OP } from '../js/protocol/tables.js';
+import { answerApi, problem } from './support/mock-api.mjs';
 import { accept } from './support/websocket.mjs';
 
 const TYPES = { '.html': 'text/html', '.js': 'text/javascript', '.css': 'text/css', '.svg': 'image/svg+xml' };
@@ -49,6 +51,11 @@ class MockNode {
   listen = null;
   failing = false;
   draining = false;
+  drain = null;
+  /** Tokens are asked for. */
+  guarded = false;
+  /** The next call is answered with 429. */
+  limited = false;
   poisoned = null;
   bornMs = Date.now();
   startedMs = Date.now() - 3 * 86_400_000 - 4 * 3_600_000;
@@ -127,33 +134,44 @@ class MockNode {
       rooms: rooms.length,
       top_rooms: rooms.sort((a, b) => b.online - a.online),
       counters: this.counters,
+      latency: this.latency(),
+      process: { cpu_ms: Math.round((Date.now() - this.bornMs) * 0.31), rss_bytes: 212_000_000 + Math.round(9e6 * wave), open_fds: 61_204, cores: 2 },
       queued_bytes: this.idle ? 0 : Math.round(380_000 * (1 + wave)),
       blocked: wave > 0.7 ? 3 : 0,
       log: { first: 1, end: 115_642 + this.pushed, bytes: 67_108_864, lag: 0, poisoned: this.poisoned },
     };
   }
 
+  // Histograms that move a little: most values in the middle.
+  latency() {
+    const bounds_ms = [0.1, 0.5, 1, 5, 10, 50];
+    const ticks = Math.floor((Date.now() - this.bornMs) / 100);
+    const histogram = (shift) => ({ bounds_ms, counts: [0, 1, 2, 3, 4, 5, 6].map((bucket) => ticks * Math.max(0, 5 - Math.abs(bucket - shift) * 2)) });
+    return { append: histogram(2), sync: histogram(2), request: histogram(3), lag_ms: 1 };
+  }
+
   async serve(request, response) {
-    const { pathname } = new URL(request.url, 'http://mock');
-    const say = (status, type, body) => {
+    const url = new URL(request.url, 'http://mock');
+    const { pathname } = url;
+    const say = (status, type, body, more = {}) => {
       response.writeHead(status, {
         'content-type': type,
         'cache-control': 'no-cache',
         'content-security-policy': POLICY,
         'x-content-type-options': 'nosniff',
+        ...more,
       });
       response.end(body);
     };
-    if (pathname === '/console/stats.json') {
-      if (this.failing) return say(503, 'text/plain', 'failing');
-      return say(200, 'application/json', JSON.stringify(this.stats()));
-    }
-    if (pathname === '/v1/messages' && request.method === 'POST') {
-      const { status, answer } = this.push(await text(request));
-      return say(status, status < 300 ? 'application/json' : 'application/problem+json', JSON.stringify(answer));
+    const json = ({ status, answer, headers }) =>
+      say(status, status < 400 ? 'application/json' : 'application/problem+json', answer === null ? '' : JSON.stringify(answer), headers);
+    if (pathname === '/console/stats.json' && this.failing) return say(503, 'text/plain', 'failing');
+    if (pathname === '/console/stats.json' || pathname.startsWith('/v1/')) {
+      const body = request.method === 'GET' ? '' : await text(request);
+      return json(answerApi(this, { method: request.method, url, body, token: request.headers.authorization }));
     }
     if (pathname.startsWith('/mock/')) return say(200, 'text/plain', this.happen(pathname.slice(6)));
-    const name = pathname === '/' ? 'index.html' : /^\/console\/([a-z-]+\.(?:js|css|svg))$/.exec(pathname)?.[1];
+    const name = pathname === '/' ? 'index.html' : /^\/console\/((?:[a-z]+\/)?[a-z-]+\.(?:js|css|svg))$/.exec(pathname)?.[1];
     if (!name) return say(404, 'text/plain', 'not found');
     const path = fileURLToPath(new URL(extname(name) === '.js' ? `../js/${name}` : `../${name}`, import.meta.url));
     const file = await readFile(path).catch(() => null);
@@ -164,20 +182,21 @@ class MockNode {
   happen(what) {
     if (what === 'drain') this.draining = !this.draining;
     if (what === 'fail') this.failing = !this.failing;
+    if (what === 'token') this.guarded = !this.guarded;
+    if (what === 'limit') this.limited = true;
     if (what === 'burst') for (let index = 0; index < 2000; index += 1) this.deliver(() => true, 1000, Buffer.from(`burst ${index}`), 0);
     if (what === 'kick') for (const session of this.sessions) session.end(4503, 'KICKED', 'an operator ended this session');
     return `${what}\n`;
   }
 
   push(json) {
-    const problem = (status, reason, detail) => ({ status, answer: { type: 'about:blank', title: reason, status, detail, reason } });
     let message;
     try {
       message = JSON.parse(json);
     } catch {
       return problem(400, 'BAD_REQUEST', 'the body is no JSON');
     }
-    const { to, op = 1000, body } = message;
+    const { to, op = 1000, body_base64: bytes, body = Buffer.from(bytes ?? '', 'base64') } = message;
     if (op < 1000) return problem(400, 'BAD_REQUEST', 'op: pushes use 1000 and more');
     const meant = (session) =>
       to.all || to.room === session.room || to.mids?.map(String).includes(session.mid) || to.keys?.includes(session.key);

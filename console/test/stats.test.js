@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { axis, stack } from '../js/plot.js';
-import { History, poll, rates, WINDOW_MS } from '../js/stats.js';
+import { History, quantile, rates, WINDOW_MS } from '../js/stats.js';
+import { axis, line, stack } from '../js/widgets/scale.js';
 
 function snapshot(now, room, more = {}) {
   const counters = {
@@ -60,26 +60,40 @@ test('stacking sums, and a gap breaks the line', () => {
   assert.deepEqual(runs.map((run) => run.map(({ tops }) => tops)), [[[1, 3], [3, 3]], [[1, 1]], [[0, 1]]]);
 });
 
-test('polling stops while the page is hidden, and asks at once when it is seen again', async () => {
-  const page = Object.assign(new EventTarget(), { hidden: false });
-  let asked = 0;
-  const seen = [];
-  const answered = () => new Promise((resolve) => seen.push(resolve));
-  const ask = async () => {
-    asked += 1;
-    return { ok: true, json: async () => ({}) };
-  };
-  const first = answered();
-  const stop = poll('/x', { page, ask, onStats: () => seen.shift()?.(), onFailure: assert.fail });
-  await first;
-  page.hidden = true;
-  page.dispatchEvent(new Event('visibilitychange'));
-  await new Promise((resolve) => setTimeout(resolve, 1500));
-  assert.equal(asked, 1);
-  const second = answered();
-  page.hidden = false;
-  page.dispatchEvent(new Event('visibilitychange'));
-  await second;
-  stop();
-  assert.equal(asked, 2);
+test('axes of bytes end at round numbers of their unit', () => {
+  assert.deepEqual(axis(250 * 1024 * 1024, 1024).ticks, [0, 100, 200, 300].map((mib) => mib * 1024 * 1024));
+  assert.deepEqual(axis(300, 1024).ticks, [0, 100, 200, 300]);
+});
+
+test('a line has a gap where nothing is known', () => {
+  const at = (seconds, values) => ({ at: seconds * 1000, values });
+  const points = [at(1, { a: 1 }), at(2, { a: null }), at(3, { a: 3 }), at(4, null), at(5, { a: 5 }), at(6, { b: 1 })];
+  assert.deepEqual(line(points, 'a').map((run) => run.map(({ value }) => value)), [[1], [3], [5]]);
+});
+
+test('quantiles are of what came between', () => {
+  const bounds_ms = [1, 2, 10];
+  const before = { bounds_ms, counts: [100, 0, 0, 0] };
+  assert.equal(quantile({ bounds_ms, counts: [100, 0, 0, 0] }, before, 0.99), null, 'nothing came');
+  assert.equal(quantile({ bounds_ms, counts: [100, 10, 0, 0] }, before, 0.5), 1.5);
+  assert.equal(quantile({ bounds_ms, counts: [200, 0, 0, 0] }, before, 1), 1);
+  assert.equal(quantile({ bounds_ms, counts: [100, 0, 0, 5] }, before, 0.99), 10, 'above all bounds');
+  assert.equal(quantile({ bounds_ms, counts: [1, 2] }, before, 0.5), null, 'other bounds');
+  assert.equal(quantile(undefined, before, 0.5), null);
+});
+
+test('CPU, memory and latencies of points', () => {
+  const history = new History();
+  const more = (cpu_ms, count) => ({
+    process: { cpu_ms, rss_bytes: 1000 },
+    queued_bytes: 5,
+    latency: { append: { bounds_ms: [1, 2], counts: [count, 0, 0] } },
+  });
+  history.add(snapshot(1000, 0, more(100, 0)));
+  const { rates: since, latency, memory } = history.add(snapshot(2000, 0, more(600, 10)));
+  assert.equal(since.cpuPercent, 50);
+  assert.deepEqual(memory, { rss: 1000, queued: 5 });
+  assert.ok(latency.append > 0.9 && latency.append <= 1 && latency.sync === null, JSON.stringify(latency));
+  const unknown = rates(snapshot(2000, 0, { process: { cpu_ms: null } }), snapshot(1000, 0, { process: { cpu_ms: null } }));
+  assert.equal(unknown.cpuPercent, null);
 });

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::Path;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use axum::routing::get;
 
@@ -19,26 +19,58 @@ const TEXT: &str = "text/plain; charset=utf-8";
 
 const INDEX: &str = include_str!("../../console/index.html");
 
-/// Name in `/console/`, content type, content.
-const FILES: [(&str, &str, &str); 15] = [
+/// A file of the page's scripts: its name below `/console/`, and what is in it.
+macro_rules! script {
+    ($name:literal) => {
+        ($name, JS, include_str!(concat!("../../console/js/", $name)))
+    };
+}
+
+/// Name below `/console/`, content type, content.
+const FILES: &[(&str, &str, &str)] = &[
     ("console.css", CSS, include_str!("../../console/console.css")),
+    ("views.css", CSS, include_str!("../../console/views.css")),
     ("icon.svg", SVG, include_str!("../../console/icon.svg")),
-    ("client-panel.js", JS, include_str!("../../console/js/client-panel.js")),
-    ("client.js", JS, include_str!("../../console/js/client.js")),
-    ("dom.js", JS, include_str!("../../console/js/dom.js")),
-    ("format.js", JS, include_str!("../../console/js/format.js")),
-    ("frame-list.js", JS, include_str!("../../console/js/frame-list.js")),
-    ("frames.js", JS, include_str!("../../console/js/frames.js")),
-    ("main.js", JS, include_str!("../../console/js/main.js")),
-    ("overview.js", JS, include_str!("../../console/js/overview.js")),
-    ("plot.js", JS, include_str!("../../console/js/plot.js")),
-    ("push.js", JS, include_str!("../../console/js/push.js")),
-    ("stats.js", JS, include_str!("../../console/js/stats.js")),
-    ("tables.js", JS, include_str!("../../console/js/tables.js")),
-    ("text.js", JS, include_str!("../../console/js/text.js")),
+    script!("api.js"),
+    script!("dom.js"),
+    script!("format.js"),
+    script!("header.js"),
+    script!("main.js"),
+    script!("poll.js"),
+    script!("problem.js"),
+    script!("router.js"),
+    script!("settings.js"),
+    script!("stats.js"),
+    script!("store.js"),
+    script!("text.js"),
+    script!("theme.js"),
+    script!("token.js"),
+    script!("protocol/client.js"),
+    script!("protocol/frames.js"),
+    script!("protocol/tables.js"),
+    script!("views/about.js"),
+    script!("views/client.js"),
+    script!("views/nodes.js"),
+    script!("views/overview.js"),
+    script!("views/push-form.js"),
+    script!("views/push.js"),
+    script!("views/rooms.js"),
+    script!("views/users.js"),
+    script!("widgets/dialog.js"),
+    script!("widgets/frame-list.js"),
+    script!("widgets/legend.js"),
+    script!("widgets/notice.js"),
+    script!("widgets/plot.js"),
+    script!("widgets/scale.js"),
+    script!("widgets/table.js"),
+    script!("widgets/token-dialog.js"),
+    script!("words/en-client.js"),
+    script!("words/en.js"),
+    script!("words/zh-client.js"),
+    script!("words/zh.js"),
 ];
 
-/// The routes `/` and `/console/{file}`. `ws`: where WebSocket clients connect to this node, which the page's test client is
+/// The routes `/` and `/console/…`. `ws`: where WebSocket clients connect to this node, which the page's test client is
 /// allowed to do too.
 pub fn router<S: Clone + Send + Sync + 'static>(ws: &[SocketAddr]) -> Router<S> {
     let console = Arc::new(Console::new(ws));
@@ -49,7 +81,7 @@ pub fn router<S: Clone + Send + Sync + 'static>(ws: &[SocketAddr]) -> Router<S> 
     let file = get(move |Path(name): Path<String>, headers: HeaderMap| {
         std::future::ready(console.answer(console.files.iter().find(|file| file.name == name), &headers))
     });
-    Router::new().route("/", index).route("/console/{file}", file)
+    Router::new().route("/", index).route("/console/{*file}", file)
 }
 
 struct Console {
@@ -80,7 +112,7 @@ impl Console {
     fn new(ws: &[SocketAddr]) -> Self {
         Self {
             index: File::new("", HTML, INDEX),
-            files: FILES.into_iter().map(|(name, content_type, content)| File::new(name, content_type, content)).collect(),
+            files: FILES.iter().map(|(name, content_type, content)| File::new(name, content_type, content)).collect(),
             ws: ws.to_vec(),
         }
     }
@@ -116,6 +148,10 @@ fn respond(status: StatusCode, content_type: HeaderValue, body: Body) -> Respons
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    // The policy of a page forbids framing too; this is for browsers and proxies that know only the older word.
+    headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+    headers.insert(HeaderName::from_static("cross-origin-opener-policy"), HeaderValue::from_static("same-origin"));
+    headers.insert(HeaderName::from_static("cross-origin-resource-policy"), HeaderValue::from_static("same-origin"));
     response
 }
 
@@ -128,7 +164,7 @@ fn names(value: &HeaderValue, etag: &str) -> bool {
 /// The Content-Security-Policy: nothing but this node's own files, and connections to it. `host` is the request's `Host`: the
 /// name under which the browser knows this node, and so the one under which its test client looks for the WebSocket.
 fn policy(ws: &[SocketAddr], host: Option<&str>) -> String {
-    let mut connect = String::from("'self' ws://127.0.0.1:* ws://localhost:*");
+    let mut connect = String::from("'self' ws://127.0.0.1:* ws://localhost:* wss://127.0.0.1:* wss://localhost:*");
     // Hosts of the policy cannot be IPv6 addresses (CSP 3 section 2.3.1): for those the whole scheme has to do.
     let mut whole_scheme = false;
     for address in ws {
@@ -190,6 +226,8 @@ fn fnv1a(bytes: &[u8]) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     fn ask(console: &Console, file: &str, headers: &[(&'static str, &str)]) -> Response {
@@ -210,27 +248,62 @@ mod tests {
         directive.split(' ').map(str::to_owned).collect()
     }
 
+    /// Names of all files below a folder, with `/` between its parts.
+    fn below(folder: &Path, prefix: &str) -> Vec<String> {
+        let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
+        entries
+            .flat_map(|entry| {
+                let name = format!("{prefix}{}", entry.file_name().into_string().unwrap());
+                match entry.file_type().unwrap().is_dir() {
+                    true => below(&entry.path(), &format!("{name}/")),
+                    false => vec![name],
+                }
+            })
+            .collect()
+    }
+
     #[test]
     fn every_file_of_the_page_is_embedded() {
-        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../console/js");
-        let mut there: Vec<String> =
-            std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-        there.extend(["console.css".to_owned(), "icon.svg".to_owned()]);
+        let mut there = below(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../console/js")), "");
+        there.extend(["console.css", "views.css", "icon.svg"].map(str::to_owned));
         there.sort();
         let mut embedded: Vec<&str> = FILES.iter().map(|(name, _, _)| *name).collect();
         embedded.sort_unstable();
         assert_eq!(embedded, there);
     }
 
-    #[test]
-    fn every_file_that_the_page_names_is_there() {
-        let named = FILES.iter().map(|(_, _, content)| *content).chain([INDEX]);
-        for name in named.flat_map(|content| content.split(['"', '\''])) {
-            if let Some(file) = name.strip_prefix("/console/").or_else(|| name.strip_prefix("./")) {
-                let known = FILES.iter().any(|(name, _, _)| *name == file) || file == "stats.json";
-                assert!(known, "{name} is named, but not embedded");
+    /// The file that `path` means in an import of `from`; both below `/console/`.
+    fn resolve(from: &str, path: &str) -> String {
+        let mut parts: Vec<&str> = from.split('/').collect();
+        parts.pop();
+        for part in path.split('/') {
+            match part {
+                "." => {}
+                ".." => {
+                    parts.pop();
+                }
+                name => parts.push(name),
             }
         }
+        parts.join("/")
+    }
+
+    #[test]
+    fn every_file_that_the_page_names_is_there() {
+        let known = |file: &str| file == "stats.json" || FILES.iter().any(|(name, _, _)| *name == file);
+        let mut named = 0;
+        for (from, content) in FILES.iter().map(|(name, _, content)| (*name, *content)).chain([("", INDEX)]) {
+            for quoted in content.split(['"', '\'']) {
+                let file = match quoted.strip_prefix("/console/") {
+                    Some(file) => file.to_owned(),
+                    None if quoted.starts_with("./") || quoted.starts_with("../") => resolve(from, quoted),
+                    None => continue,
+                };
+                assert!(known(&file), "{from} names {quoted}, which is not embedded");
+                named += 1;
+            }
+        }
+        assert!(named > 50, "{named}");
     }
 
     #[test]
@@ -262,26 +335,29 @@ mod tests {
             assert!(policy.contains(directive), "{policy}");
         }
         assert!(!policy.contains("unsafe"), "{policy}");
+        assert_eq!(page.headers()[header::X_FRAME_OPTIONS], "DENY");
+        assert_eq!(page.headers()[header::X_CONTENT_TYPE_OPTIONS], "nosniff");
+        assert_eq!(page.headers()[header::REFERRER_POLICY], "no-referrer");
         assert!(!INDEX.contains("style=") && !INDEX.contains("<style") && !INDEX.contains(" onclick"), "nothing inline");
     }
 
     #[test]
     fn the_websocket_is_allowed_under_the_name_of_the_page() {
-        let local = ["'self'", "ws://127.0.0.1:*", "ws://localhost:*"];
+        let local = ["'self'", "ws://127.0.0.1:*", "ws://localhost:*", "wss://127.0.0.1:*", "wss://localhost:*"];
         assert_eq!(connect_src(&["127.0.0.1:3102"], None), local);
         assert_eq!(connect_src(&["127.0.0.1:3102"], Some("localhost:3111")), local);
         let named = connect_src(&["0.0.0.0:3102"], Some("gw-1.example.org:3111"));
-        assert_eq!(named[3..], ["ws://gw-1.example.org:3102", "wss://gw-1.example.org:3102"]);
+        assert_eq!(named[5..], ["ws://gw-1.example.org:3102", "wss://gw-1.example.org:3102"]);
         let bound = connect_src(&["10.1.2.3:3102"], Some("localhost"));
-        assert_eq!(bound[3..], ["ws://10.1.2.3:3102", "wss://10.1.2.3:3102"]);
-        assert_eq!(connect_src(&["[::1]:3102"], None)[3..], ["ws:", "wss:"]);
-        assert_eq!(connect_src(&["[::]:3102"], Some("[::1]:3111"))[3..], ["ws:", "wss:"]);
+        assert_eq!(bound[5..], ["ws://10.1.2.3:3102", "wss://10.1.2.3:3102"]);
+        assert_eq!(connect_src(&["[::1]:3102"], None)[5..], ["ws:", "wss:"]);
+        assert_eq!(connect_src(&["[::]:3102"], Some("[::1]:3111"))[5..], ["ws:", "wss:"]);
     }
 
     #[test]
     fn a_strange_host_is_not_repeated() {
         for host in ["a; script-src *", "a b", "", ":3111", "*", "ä", &"a".repeat(254)] {
-            assert_eq!(connect_src(&["0.0.0.0:3102"], Some(host)).len(), 3, "{host}");
+            assert_eq!(connect_src(&["0.0.0.0:3102"], Some(host)).len(), 5, "{host}");
         }
     }
 }

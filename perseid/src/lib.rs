@@ -11,6 +11,7 @@ pub mod gate;
 pub mod limits;
 pub mod metrics;
 pub mod parts;
+pub mod process;
 pub mod standalone;
 pub mod stats;
 pub mod telemetry;

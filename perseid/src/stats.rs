@@ -4,19 +4,23 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::Router;
+use axum::http::header::CACHE_CONTROL;
 use axum::routing::get;
+use perseid_log::HistogramSnapshot;
 use perseid_protocol::CloseReason;
 use perseid_protocol::push::Drop;
 use serde_json::{Map, Value, json};
 
 use crate::clock::unix_ms;
 use crate::parts::Parts;
+use crate::process;
 
 const TOP_ROOMS: usize = 10;
 
 /// The route.
 pub fn router(parts: Arc<Parts>) -> Router {
-    Router::new().route("/console/stats.json", get(move || std::future::ready(Json(stats(&parts)))))
+    let answer = move || std::future::ready(([(CACHE_CONTROL, "no-store")], Json(stats(&parts))));
+    Router::new().route("/console/stats.json", get(answer))
 }
 
 fn stats(parts: &Parts) -> Value {
@@ -57,6 +61,8 @@ fn stats(parts: &Parts) -> Value {
             "writes": parts.sum(|metrics| &metrics.writes),
             "bytes_sent": parts.sum(|metrics| &metrics.bytes_sent),
         },
+        "latency": latency(parts),
+        "process": process(),
         "queued_bytes": comet.queued_bytes(),
         "blocked": parts.sum(|metrics| &metrics.blocked),
         "log": {
@@ -69,10 +75,59 @@ fn stats(parts: &Parts) -> Value {
     })
 }
 
+/// Histograms since the start: the page takes quantiles of what came between two of its questions.
+fn latency(parts: &Parts) -> Value {
+    let log = parts.log.status();
+    let requests = parts.logic.snapshot().requests;
+    json!({
+        "append": histogram(&[&log.append_seconds]),
+        "sync": histogram(&[&log.sync_seconds]),
+        "request": histogram(&requests.iter().map(|(_, histogram)| histogram).collect::<Vec<_>>()),
+        "lag_ms": parts.job.snapshot().lag_ms,
+    })
+}
+
+/// Histograms of equal bounds as one: bounds in ms, counts per bucket, the last of them above all bounds.
+fn histogram(all: &[&HistogramSnapshot]) -> Value {
+    let Some(first) = all.first() else { return Value::Null };
+    let mut counts = vec![0; first.counts.len()];
+    for one in all {
+        for (sum, count) in counts.iter_mut().zip(&one.counts) {
+            *sum += count;
+        }
+    }
+    let bounds_ms: Vec<f64> = first.bounds_seconds.iter().map(|bound| bound * 1000.0).collect();
+    json!({ "bounds_ms": bounds_ms, "counts": counts })
+}
+
+/// What this process takes; null where the system does not say.
+fn process() -> Value {
+    json!({
+        "cpu_ms": process::cpu_ms(),
+        "rss_bytes": process::rss_bytes(),
+        "open_fds": process::open_fds(),
+        "cores": std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+    })
+}
+
 fn ended(parts: &Parts) -> Map<String, Value> {
     CloseReason::ALL
         .into_iter()
         .enumerate()
         .map(|(index, reason)| (reason.word().to_owned(), parts.sum(|metrics| &metrics.ended[index]).into()))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn histograms_of_equal_bounds_add_up() {
+        const BOUNDS: &[f64] = &[0.001, 0.5];
+        let one = HistogramSnapshot { bounds_seconds: BOUNDS, counts: vec![1, 0, 2], sum_seconds: 3.0 };
+        let two = HistogramSnapshot { bounds_seconds: BOUNDS, counts: vec![4, 1, 0], sum_seconds: 0.2 };
+        assert_eq!(histogram(&[&one, &two]), json!({ "bounds_ms": [1.0, 500.0], "counts": [5, 1, 2] }));
+        assert_eq!(histogram(&[]), Value::Null);
+    }
 }

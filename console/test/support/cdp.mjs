@@ -62,6 +62,7 @@ export async function launch(path) {
     });
 
   return {
+    /** Pages share nothing: no storage, no cache. */
     page: () => openPage(call, listeners),
     async close() {
       const ended = new Promise((resolve) => child.once('exit', resolve));
@@ -73,7 +74,8 @@ export async function launch(path) {
 }
 
 async function openPage(call, listeners) {
-  const { targetId } = await call('Target.createTarget', { url: 'about:blank' });
+  const { browserContextId } = await call('Target.createBrowserContext');
+  const { targetId } = await call('Target.createTarget', { url: 'about:blank', browserContextId });
   const { sessionId } = await call('Target.attachToTarget', { targetId, flatten: true });
   const send = (method, params) => call(method, params, sessionId);
   const problems = [];
@@ -94,6 +96,7 @@ async function openPage(call, listeners) {
   for (const domain of ['Page', 'Runtime', 'Log']) await send(`${domain}.enable`);
 
   const page = {
+    close: () => call('Target.disposeBrowserContext', { browserContextId }),
     /** What the browser complained about: exceptions, console errors and warnings, policy violations. */
     problems,
     send,
@@ -122,12 +125,21 @@ async function openPage(call, listeners) {
       await send('Emulation.setDeviceMetricsOverride', { width, height, deviceScaleFactor: 1, mobile: false });
       await send('Emulation.setEmulatedMedia', { features: [{ name: 'prefers-color-scheme', value: scheme }] });
     },
-    async key(key, code = key) {
-      const keys = { Tab: 9, Enter: 13, ' ': 32, ArrowLeft: 37 };
+    /** The languages that the browser asks for. */
+    async speak(language) {
+      const { userAgent } = await call('Browser.getVersion');
+      await send('Emulation.setUserAgentOverride', { userAgent, acceptLanguage: language });
+    },
+    async key(key, code = key, modifiers = 0) {
+      const keys = { Tab: 9, Enter: 13, Escape: 27, ' ': 32, ArrowLeft: 37, ArrowRight: 39 };
       const text = { Enter: '\r', ' ': ' ' }[key];
-      const event = { key, code, windowsVirtualKeyCode: keys[key], text };
+      const event = { key, code, windowsVirtualKeyCode: keys[key], text, modifiers };
       await send('Input.dispatchKeyEvent', { type: text ? 'keyDown' : 'rawKeyDown', ...event });
       await send('Input.dispatchKeyEvent', { type: 'keyUp', ...event, text: undefined });
+    },
+    /** Types text where the focus is. */
+    async type(text) {
+      await send('Input.insertText', { text });
     },
     /** The whole page as PNG. */
     async screenshot() {

@@ -1,22 +1,22 @@
 // The test client's panel: its forms, its state, its frames.
 
-import { Client, socketUrl } from './client.js';
-import { byId, setText } from './dom.js';
-import * as format from './format.js';
-import { FrameList } from './frame-list.js';
-import { parseOperations } from './frames.js';
-import { closeName, comesBack, OP } from './tables.js';
-import { t } from './text.js';
+import { Client, socketUrl } from '../protocol/client.js';
+import { byId, setText } from '../dom.js';
+import * as format from '../format.js';
+import { FrameList } from '../widgets/frame-list.js';
+import { parseOperations } from '../protocol/frames.js';
+import { closeName, comesBack, OP } from '../protocol/tables.js';
+import { onLanguage, t } from '../text.js';
 
 const TICK_MS = 250;
 const TONES = { idle: '', connecting: 'warn', authenticating: 'warn', live: 'good', closing: 'warn', closed: 'bad' };
 
-export class ClientPanel {
+export class ClientView {
   #frames = new FrameList();
   #connectForm = byId('client-form');
   #actions = byId('client-actions');
   #urlTouched = false;
-  #client = new Client({ onRow: (row) => this.#frames.add(row), onState: (state) => this.#show(state) });
+  #client = new Client({ onRow: (row) => this.#frames.add(row), onState: (state) => this.#draw(state) });
 
   constructor() {
     const { url } = this.#connectForm.elements;
@@ -36,7 +36,16 @@ export class ClientPanel {
       this.#client.tick();
       this.#countdown(this.#client.state);
     }, TICK_MS);
-    this.#show(this.#client.state);
+    onLanguage(() => this.#draw(this.#client.state));
+    this.#draw(this.#client.state);
+  }
+
+  /** The push form comes along: what it sends shows up in the list of frames. `room`: to be joined. */
+  show(what, room) {
+    byId('client-side').append(byId('push-panel'));
+    if (what !== 'room' || room === undefined) return;
+    if (this.#client.state.phase !== 'live') this.#connectForm.elements.room.value = room;
+    byId('room-form').elements.room.value = room;
   }
 
   /** The node said where it listens for WebSocket. */
@@ -123,7 +132,7 @@ export class ClientPanel {
     setText(byId('upstream-send'), t(message ? 'action.sendMessage' : 'action.send'));
   }
 
-  #show(state) {
+  #draw(state) {
     const { phase } = state;
     const busy = phase !== 'idle' && phase !== 'closed';
     const pill = byId('client-state');

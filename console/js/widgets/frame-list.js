@@ -1,10 +1,10 @@
 // The list of frames: bounded, pausable, drawn at most once per screen refresh.
 
-import { byId, el, setText } from './dom.js';
-import * as format from './format.js';
-import { decodeInt32, WIDE_FIELDS } from './frames.js';
-import { CARRIERS, closeName, flagNames, KINDS, OP, operationName } from './tables.js';
-import { t } from './text.js';
+import { byId, el, setText } from '../dom.js';
+import * as format from '../format.js';
+import { decodeInt32, WIDE_FIELDS } from '../protocol/frames.js';
+import { CARRIERS, closeName, flagNames, KINDS, OP, operationName } from '../protocol/tables.js';
+import { onLanguage, t } from '../text.js';
 
 /** Rows that are kept. */
 export const ROWS_MAX = 500;
@@ -137,6 +137,7 @@ function renderDetail(row) {
 export class FrameList {
   #list = byId('frames');
   #scroll = byId('frames-scroll');
+  #shown = [];
   #waiting = [];
   #paused = false;
   #drawing = false;
@@ -148,6 +149,11 @@ export class FrameList {
     byId('frames-hide').addEventListener('change', (event) => this.#list.classList.toggle('no-beats', event.target.checked));
     byId('frames-newest').addEventListener('click', () => this.#toEnd());
     this.#scroll.addEventListener('scroll', () => this.#offerNewest(), { passive: true });
+    onLanguage(() => {
+      this.#list.replaceChildren(...this.#shown.map(render));
+      this.#labelPause();
+    });
+    this.#labelPause();
   }
 
   /** Appends a row; it shows up with the next refresh, or when the list is resumed. */
@@ -168,6 +174,7 @@ export class FrameList {
     if (this.#paused) return;
     const follow = this.#atEnd();
     this.#list.append(...this.#waiting.map(render));
+    this.#shown = [...this.#shown, ...this.#waiting].slice(-ROWS_MAX);
     this.#waiting = [];
     while (this.#list.children.length > ROWS_MAX) this.#list.firstElementChild.remove();
     byId('frames-empty').hidden = this.#list.children.length > 0;
@@ -203,6 +210,7 @@ export class FrameList {
 
   #clear() {
     this.#waiting = [];
+    this.#shown = [];
     this.#list.replaceChildren();
     this.#missed = 0;
     this.#labelPause();
