@@ -21,12 +21,13 @@ pub mod snowflake;
 pub mod verdict;
 
 pub use accept::{Accept, PushAnswer, PushError, PushRequest, Target};
+pub use api::access::{self, Access, Scope, Tokens};
 pub use api::{Api, router};
 pub use auth::jwt::{JwtAuth, JwtConfig};
 pub use auth::{AuthContext, AuthError, Authenticator, Identity, InsecureAuth};
 pub use config::{Config, GoimConfig};
 pub use metrics::{Metrics, MetricsSnapshot};
 pub use nodes::{DrainProgress, NodeInfo, Nodes, Totals, UnknownNode};
-pub use serve::{ServeLimits, serve};
+pub use serve::{Peer, ServeLimits, serve};
 pub use service::{ConnectError, ConnectRequest, Connected, Logic, RenewRequest, SessionLimits, Upstream};
 pub use verdict::Verdict;

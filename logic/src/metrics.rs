@@ -66,6 +66,11 @@ labels!(
         UsersOnline => "users_online",
         Rooms => "rooms",
         Room => "room",
+        Kick => "kick",
+        Node => "node",
+        Drain => "drain",
+        DrainProgress => "drain_progress",
+        Later => "later",
         Healthz => "healthz",
         Readyz => "readyz",
         Other => "other",
@@ -75,6 +80,22 @@ labels!(
 labels!(
     /// Whom a push is for.
     TargetKind { Keys => "keys", Mids => "mids", Room => "room", All => "all" }
+);
+
+labels!(
+    /// Whether a call to the API was let in.
+    AccessOutcome {
+        Accepted => "accepted",
+        Anonymous => "anonymous",
+        NoToken => "no_token",
+        Malformed => "malformed",
+        UnknownToken => "unknown_token",
+        ExpiredToken => "expired_token",
+        MissingScope => "missing_scope",
+        OverQuota => "over_quota",
+        ForeignHost => "foreign_host",
+        ForeignOrigin => "foreign_origin",
+    }
 );
 
 labels!(
@@ -155,6 +176,8 @@ impl Histogram {
 pub struct Metrics {
     requests: [Histogram; Route::ALL.len()],
     refusals: [AtomicU64; Reason::ALL.len()],
+    access: [AtomicU64; AccessOutcome::ALL.len()],
+    kicked: AtomicU64,
     pushes: [AtomicU64; TargetKind::ALL.len()],
     auths: [AtomicU64; AuthOutcome::ALL.len()],
     auth_refusals: [AtomicU64; AuthRefusal::ALL.len()],
@@ -181,6 +204,8 @@ impl Default for Metrics {
         Self {
             requests: std::array::from_fn(|_| Histogram::default()),
             refusals: Default::default(),
+            access: Default::default(),
+            kicked: AtomicU64::new(0),
             pushes: Default::default(),
             auths: Default::default(),
             auth_refusals: Default::default(),
@@ -201,6 +226,14 @@ impl Metrics {
 
     pub(crate) fn refused(&self, reason: Reason) {
         self.refusals[reason as usize].fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn access(&self, outcome: AccessOutcome) {
+        self.access[outcome as usize].fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn kicked(&self, sessions: u64) {
+        self.kicked.fetch_add(sessions, Relaxed);
     }
 
     pub(crate) fn pushed(&self, kind: TargetKind) {
@@ -237,6 +270,8 @@ impl Metrics {
         MetricsSnapshot {
             requests: Route::ALL.iter().zip(&self.requests).map(|(route, all)| (route.word(), all.snapshot())).collect(),
             refusals: Reason::ALL.iter().zip(&self.refusals).map(|(reason, n)| (reason.word(), n.load(Relaxed))).collect(),
+            access: AccessOutcome::ALL.iter().zip(&self.access).map(|(outcome, n)| (outcome.word(), n.load(Relaxed))).collect(),
+            sessions_kicked: self.kicked.load(Relaxed),
             pushes: TargetKind::ALL.iter().zip(&self.pushes).map(|(kind, n)| (kind.word(), n.load(Relaxed))).collect(),
             auths: AuthOutcome::ALL.iter().zip(&self.auths).map(|(outcome, n)| (outcome.word(), n.load(Relaxed))).collect(),
             auth_refusals: AuthRefusal::ALL
@@ -265,6 +300,10 @@ pub struct MetricsSnapshot {
     pub requests: Vec<(&'static str, HistogramSnapshot)>,
     /// Refused requests and messages by reason.
     pub refusals: Vec<(&'static str, u64)>,
+    /// Calls that need a scope, by whether they were let in.
+    pub access: Vec<(&'static str, u64)>,
+    /// Sessions told to end through the API.
+    pub sessions_kicked: u64,
     /// Pushes that the log has, by kind of target; duplicates are not among them.
     pub pushes: Vec<(&'static str, u64)>,
     /// AUTHs by what became of them.

@@ -5,6 +5,12 @@
 pub enum Reason {
     /// The request is wrong; the same one always will be.
     BadRequest,
+    /// No token, or one that is not accepted.
+    Unauthenticated,
+    /// The time of the token is over.
+    TokenExpired,
+    /// The caller is known, and may not do this.
+    PermissionDenied,
     /// There is no such thing.
     NotFound,
     /// The path is right, the method is not.
@@ -13,6 +19,8 @@ pub enum Reason {
     Conflict,
     /// Larger than allowed.
     TooLarge,
+    /// This node is not known by the name in `Host`.
+    Misdirected,
     /// Too much, too fast; not done.
     RateLimited,
     /// This node does not do that.
@@ -25,12 +33,16 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, in the order of their discriminants.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 13] = [
         Self::BadRequest,
+        Self::Unauthenticated,
+        Self::TokenExpired,
+        Self::PermissionDenied,
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::Conflict,
         Self::TooLarge,
+        Self::Misdirected,
         Self::RateLimited,
         Self::Unsupported,
         Self::Unavailable,
@@ -41,10 +53,14 @@ impl Reason {
     pub const fn word(self) -> &'static str {
         match self {
             Self::BadRequest => "BAD_REQUEST",
+            Self::Unauthenticated => "UNAUTHENTICATED",
+            Self::TokenExpired => "TOKEN_EXPIRED",
+            Self::PermissionDenied => "PERMISSION_DENIED",
             Self::NotFound => "NOT_FOUND",
             Self::MethodNotAllowed => "METHOD_NOT_ALLOWED",
             Self::Conflict => "CONFLICT",
             Self::TooLarge => "TOO_LARGE",
+            Self::Misdirected => "MISDIRECTED",
             Self::RateLimited => "RATE_LIMITED",
             Self::Unsupported => "UNSUPPORTED",
             Self::Unavailable => "UNAVAILABLE",
@@ -56,10 +72,13 @@ impl Reason {
     pub const fn status(self) -> u16 {
         match self {
             Self::BadRequest => 400,
+            Self::Unauthenticated | Self::TokenExpired => 401,
+            Self::PermissionDenied => 403,
             Self::NotFound => 404,
             Self::MethodNotAllowed => 405,
             Self::Conflict => 409,
             Self::TooLarge => 413,
+            Self::Misdirected => 421,
             Self::RateLimited => 429,
             Self::Unsupported => 501,
             Self::Unavailable => 503,
@@ -71,10 +90,14 @@ impl Reason {
     pub const fn title(self) -> &'static str {
         match self {
             Self::BadRequest => "The request is wrong",
+            Self::Unauthenticated => "A token is needed",
+            Self::TokenExpired => "The time of the token is over",
+            Self::PermissionDenied => "Not allowed",
             Self::NotFound => "There is no such thing",
             Self::MethodNotAllowed => "The method does not fit the path",
             Self::Conflict => "The id was used for another message",
             Self::TooLarge => "The request is too large",
+            Self::Misdirected => "This node has another name",
             Self::RateLimited => "Too much, too fast",
             Self::Unsupported => "This node does not do that",
             Self::Unavailable => "Not accepted now: retry",

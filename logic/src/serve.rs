@@ -4,13 +4,17 @@
 //! descriptors) pauses the listener and never ends it.
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use axum::Router;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
@@ -109,9 +113,9 @@ async fn accept(server: Arc<Server>, listener: TcpListener) {
             () = server.shutdown.cancelled() => None,
         };
         match accepted {
-            Some((permit, Ok((stream, _)))) => {
+            Some((permit, Ok((stream, peer)))) => {
                 server.metrics.http.connections.fetch_add(1, Relaxed);
-                server.connections.spawn(connection(server.clone(), stream, permit));
+                server.connections.spawn(connection(server.clone(), stream, peer, permit));
             }
             Some((_, Err(error))) => server.accept_failed(&error).await,
             None => return,
@@ -150,11 +154,19 @@ impl Server {
     }
 }
 
-async fn connection(server: Arc<Server>, stream: TcpStream, permit: OwnedSemaphorePermit) {
+/// The other end of the connection that a request came on: an extension of the request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer(pub SocketAddr);
+
+async fn connection(server: Arc<Server>, stream: TcpStream, peer: SocketAddr, permit: OwnedSemaphorePermit) {
     server.prepare(&stream);
     let open = &server.metrics.http.open;
     open.fetch_add(1, Relaxed);
-    let service = TowerToHyperService::new(server.router.clone());
+    let router = TowerToHyperService::new(server.router.clone());
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(Peer(peer));
+        router.call(request)
+    });
     let mut http = pin!(server.http.serve_connection(TokioIo::new(stream), service));
     let ended = tokio::select! {
         ended = http.as_mut() => Some(ended),

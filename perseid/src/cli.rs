@@ -1,5 +1,6 @@
 //! The command line, as types. Nothing is done here.
 
+mod api_token;
 mod client;
 mod server;
 mod token;
@@ -8,6 +9,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+pub use api_token::{ApiTokenArgs, ScopeWord};
 pub use client::{ListenArgs, PushArgs, SendArgs, SessionArgs, Target};
 pub use server::ServerArgs;
 pub use token::TokenArgs;
@@ -64,7 +66,7 @@ pub enum Command {
     /// Send one frame as a user and show the reply
     #[command(after_help = client::SEND_EXAMPLES)]
     Send(SendArgs),
-    /// Sign a development token, or check one
+    /// Sign a development token or check one; make a token for callers of the push API
     #[command(after_help = token::TOKEN_EXAMPLES)]
     Token(TokenArgs),
     /// Check, show and document the configuration

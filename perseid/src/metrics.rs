@@ -201,6 +201,12 @@ fn logic(out: &mut Out<'_>, parts: &Parts) -> fmt::Result {
         put_histogram(&mut encoder.encode_family(&labels)?, histogram)?;
     }
     out.counters("api_command_errors", "Refused requests and messages", by("reason", &logic.refusals))?;
+    out.counters(
+        "api_access",
+        "Calls that need a scope, and calls of foreign pages, by what was decided",
+        by("outcome", &logic.access),
+    )?;
+    out.counter("sessions_kicked", "Sessions told to end through the API", logic.sessions_kicked)?;
     out.counters("api_pushes_accepted", "Pushes that the log has", by("target", &logic.pushes))?;
     out.counters("auth_outcomes", "AUTH by what became of it", by("outcome", &logic.auths))?;
     out.counters("auth_refusals", "AUTH refused, by why", by("cause", &logic.auth_refusals))?;

@@ -1,6 +1,8 @@
 //! The standalone: comet, logic and job in one process, over the embedded log. The one place where they are wired.
 
 mod adapters;
+mod api_tokens;
+mod drain;
 mod shutdown;
 
 use std::net::{SocketAddr, TcpListener};
@@ -12,7 +14,7 @@ use perseid_comet::Comet;
 use perseid_comet::link::LogicLink;
 use perseid_job::JobConsumer;
 use perseid_log::{EmbeddedConfig, EmbeddedLog, EventLog, Record, Start, Topic};
-use perseid_logic::{Accept, Api, Logic, ServeLimits};
+use perseid_logic::{Accept, Access, Api, Logic, Scope, ServeLimits, Tokens};
 use perseid_rpc::PushMsg;
 use perseid_store::{MemoryRegistry, SessionRegistry};
 use prost::Message;
@@ -27,6 +29,7 @@ use crate::parts::Parts;
 use crate::telemetry::LogLevel;
 use crate::{admin, console, metrics, stats};
 use adapters::{Addresses, CallLane, Link, OneNode, RegistryRoutes};
+use drain::Drain;
 
 pub use shutdown::Outcome;
 
@@ -36,6 +39,8 @@ pub struct Standalone {
     api: Arc<Api>,
     logic: Arc<Logic>,
     gate: Gate,
+    access: Arc<Access>,
+    drain: Arc<Drain>,
     settings: Settings,
     http: JoinHandle<()>,
     http_stop: CancellationToken,
@@ -51,13 +56,14 @@ impl Standalone {
     /// A listener that can't be bound, a data directory that can't be opened: said in one line. Nothing is left running.
     pub fn start(settings: Settings, level: LogLevel) -> Result<Self> {
         let started_ms = unix_ms();
+        let logic_metrics = Arc::new(perseid_logic::Metrics::default());
+        let access = Arc::new(access(&settings, &logic_metrics)?);
         let http_listeners = bind_http(&settings.logic.http)?;
         let http: Vec<SocketAddr> = http_listeners.iter().map(TcpListener::local_addr).collect::<std::io::Result<_>>()?;
 
         let gate = Gate::open(&settings)?;
         let log = open_log(&settings)?;
         let registry: Arc<dyn SessionRegistry> = Arc::new(MemoryRegistry::new());
-        let logic_metrics = Arc::new(perseid_logic::Metrics::default());
         let logic = Arc::new(Logic::new(registry.clone(), gate.authenticator(), logic_metrics.clone()));
         logic.reload(session_limits(&settings));
 
@@ -71,8 +77,10 @@ impl Standalone {
         log.subscribe("job", Start::Earliest, Box::new(consumer)).context("can't read the event log")?;
 
         let draining = Arc::new(AtomicBool::new(false));
+        let drain = Arc::new(Drain::new(comet.clone(), draining.clone(), settings.comet.drain_rate));
         let nodes = Arc::new(OneNode {
             comet: comet.clone(),
+            drain: drain.clone(),
             registry: registry.clone(),
             draining: draining.clone(),
             started_ms,
@@ -81,12 +89,12 @@ impl Standalone {
         let config = logic_config(&settings);
         let accept = Arc::new(Accept::new(log.clone(), registry.clone(), nodes.clone(), logic_metrics.clone(), &config));
         restore_idempotency(&*log, &accept, started_ms.saturating_sub(config.idempotency_ms))?;
-        let api = Arc::new(Api::new(accept, registry.clone(), log.clone(), nodes, logic_metrics.clone(), config));
+        let api = Arc::new(Api::new(accept, registry.clone(), log.clone(), nodes, logic_metrics.clone(), access.clone(), config));
         let parts = Arc::new(Parts { comet, registry, log, logic: logic_metrics.clone(), job, draining, http, started_ms });
 
-        let extra = metrics::router(parts.clone()).merge(stats::router(parts.clone())).merge(console::router(parts.comet.ws()));
-        // Without a way to tell who calls, only a node that believes everybody anyway offers what is for admins.
-        let extra = if settings.logic.auth == Auth::Insecure { extra.merge(admin::router(level)) } else { extra };
+        let looked_at = metrics::router(parts.clone()).merge(stats::router(parts.clone()));
+        let extra = access.guard(Scope::Read, looked_at);
+        let extra = extra.merge(access.guard(Scope::Admin, admin::router(level))).merge(console::router(parts.comet.ws()));
         let router = perseid_logic::router(api.clone(), extra);
         let http_stop = CancellationToken::new();
         let serving = perseid_logic::serve(http_listeners, router, ServeLimits::default(), logic_metrics, http_stop.clone());
@@ -95,7 +103,7 @@ impl Standalone {
                 tracing::error!(%error, "the HTTP listener failed");
             }
         });
-        Ok(Self { parts, api, logic, gate, settings, http, http_stop })
+        Ok(Self { parts, api, logic, gate, access, drain, settings, http, http_stop })
     }
 
     /// What runs.
@@ -124,8 +132,45 @@ impl Standalone {
         self.api.reload(logic_config(&settings));
         self.logic.reload(session_limits(&settings));
         self.gate.reload(&settings);
+        self.drain.reload(settings.comet.drain_rate);
+        self.reload_tokens();
         self.settings = settings;
     }
+
+    /// Reads the API tokens again. A bad file changes nothing and is reported.
+    fn reload_tokens(&self) {
+        let file = &self.settings.logic.api_tokens;
+        if file.as_os_str().is_empty() {
+            return;
+        }
+        match api_tokens::read(file) {
+            Ok(tokens) => {
+                tracing::info!(count = tokens.count(), "the file of API tokens is read");
+                self.access.reload(tokens);
+            }
+            Err(error) => tracing::error!("the API tokens stay as they were: {error:#}"),
+        }
+    }
+
+    /// Waits until a drain was asked for through the API and everybody has left; then it is time to shut down.
+    pub async fn drained(&self) {
+        self.drain.asked().await;
+        self.api.drain();
+        self.drain.done().await;
+    }
+}
+
+/// Who may call the API.
+fn access(settings: &Settings, metrics: &Arc<perseid_logic::Metrics>) -> Result<Access> {
+    let file = &settings.logic.api_tokens;
+    if !file.as_os_str().is_empty() {
+        return Ok(Access::with_tokens(api_tokens::read(file)?, metrics.clone()));
+    }
+    Ok(match settings.logic.auth {
+        Auth::Insecure => Access::open(metrics.clone()),
+        // Nobody may, and the answers say what is missing.
+        Auth::Jwt => Access::with_tokens(Tokens::default(), metrics.clone()),
+    })
 }
 
 fn bind_http(addrs: &[SocketAddr]) -> Result<Vec<TcpListener>> {
@@ -233,6 +278,9 @@ fn logic_config(settings: &Settings) -> perseid_logic::Config {
         snowflake_worker: settings.node.snowflake_worker,
         heartbeat_ms: settings.comet.heartbeat_ms,
         heartbeat_max: settings.comet.heartbeat_max,
+        insecure: logic.auth == Auth::Insecure,
+        hosts: logic.hosts.iter().map(|host| host.to_ascii_lowercase()).collect(),
+        origins: logic.origins.clone(),
         goim: perseid_logic::GoimConfig {
             domain: goim.domain.clone(),
             host_domain: goim.host_domain.clone(),

@@ -83,7 +83,7 @@ impl Place {
 }
 
 fn start(args: &[&str]) -> Server {
-    Server::start(&[&["--set", "logic.auth=jwt"], args].concat())
+    Server::start_with_token(&[&["--set", "logic.auth=jwt"], args].concat())
 }
 
 /// Tries to enter as an extended client; gives the JSON of DISCONNECT.
@@ -293,7 +293,7 @@ fn the_token_command_signs_what_the_server_takes() {
     );
     let config = place.put("perseid.toml", &config);
     let (config, private) = (config.to_str().unwrap(), private.to_str().unwrap());
-    let server = Server::start(&["--config", config]);
+    let server = Server::start_with_token(&["--config", config]);
     for args in [
         &["--mid", "7", "--config", config][..],
         &["--mid", "7", "--ttl", "90s", "--config", config, "--alg", "HS256", "--claim", "role=admin", "--claim", "n=1"],

@@ -93,7 +93,7 @@ fn first_frames() {
         ("header 257", lying(259, 257, 1, AUTH, 1, &[b' '; 243]), BAD_FRAME),
         ("header -1", lying(18, -1, 1, AUTH, 1, b"{}"), BAD_FRAME),
         ("header over the length", lying(71, 72, 1, AUTH, 1, &[b' '; 55]), BAD_FRAME),
-        ("HTTP", b"GET / HTTP/1.1\r\nHost: x\r\n\r\n".to_vec(), BAD_FRAME),
+        ("HTTP", b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n".to_vec(), BAD_FRAME),
         ("TLS", b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03\0\0\0\0\0\0\0\0\0".to_vec(), BAD_FRAME),
         ("HEARTBEAT", classic(1, HEARTBEAT, 1, b""), BAD_FRAME),
         ("SEND_MSG", classic(1, SEND_MSG, 1, b"x"), BAD_FRAME),
@@ -509,12 +509,13 @@ fn bodies_over_the_limit() {
     for route in ["/v1/messages", "/v1/messages:batch", "/v1/users:online", "/goim/push/all?operation=1000"] {
         // Told at once by a length; the body is not waited for.
         let mut http = server.http();
-        http.write(format!("POST {route} HTTP/1.1\r\nHost: x\r\nContent-Length: 1099511627776\r\n\r\n").as_bytes()).unwrap();
+        http.write(format!("POST {route} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1099511627776\r\n\r\n").as_bytes())
+            .unwrap();
         let answer = http.response().unwrap();
         assert_eq!(answer.status, 413, "{route}: {}", answer.text());
         // Told by counting.
         let mut http = server.http();
-        http.write(format!("POST {route} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n").as_bytes()).unwrap();
+        http.write(format!("POST {route} HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n").as_bytes()).unwrap();
         let chunk = [&b"10000\r\n"[..], &[b'x'; 65_536], b"\r\n"].concat();
         for _ in 0..17 {
             // It may have been answered and closed meanwhile.
@@ -537,11 +538,11 @@ fn slow_and_broken_http() {
         http
     };
     // Many that never finish their headers, and that nobody notices.
-    let lorises: Vec<_> = (0..300).map(|_| open(b"POST /v1/messages HTTP/1.1\r\nHost: x\r\nX-")).collect();
+    let lorises: Vec<_> = (0..300).map(|_| open(b"POST /v1/messages HTTP/1.1\r\nHost: localhost\r\nX-")).collect();
     neighbours.are_well("slow headers");
     // Bodies that never come.
     for route in ["/v1/messages", "/goim/push/all?operation=1000"] {
-        let mut slow = open(format!("POST {route} HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n1").as_bytes());
+        let mut slow = open(format!("POST {route} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n1").as_bytes());
         neighbours.are_well("a slow body");
         let answer = slow.response().unwrap();
         assert_eq!(answer.status, 400, "{route}: {}", answer.text());

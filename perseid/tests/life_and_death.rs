@@ -163,7 +163,7 @@ fn who_does_not_read_and_who_does_not_finish_hold_nothing_up() {
         (stat(&mut http, "/blocked") == 2).then_some(())
     });
     let mut slow = server.http();
-    slow.write(b"POST /v1/messages HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n1").unwrap();
+    slow.write(b"POST /v1/messages HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n1").unwrap();
     let mut slower = server.http();
     slower.write(b"POST /v1/messages HTTP/1.1\r\nHost: ").unwrap();
     let (status, _, stopped) = server.terminate();

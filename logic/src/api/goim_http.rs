@@ -13,6 +13,7 @@ use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::Response;
 use serde::Serialize;
 
+use super::access::Caller;
 use super::body::{self, BodyError};
 use super::envelope::{self, REQUEST_ERROR, SERVER_ERROR};
 use super::query::{Query, required};
@@ -83,6 +84,7 @@ impl Api {
             Err(message) => return self.goim_bind_error(&message),
         };
         let trace = trace::of(request.headers());
+        let account = Caller::of(&request).account().to_owned();
         let body = match body::read(request, self.config().request_bytes_max, deadline, &self.arriving).await {
             Ok(body) => body,
             Err(error) => return self.goim_body_error(error),
@@ -92,7 +94,7 @@ impl Api {
             return envelope::ok();
         }
         let by_key = matches!(target, Target::Keys(_));
-        let push = PushRequest { target, op, body, id: None, ttl_ms: 0, from: 0, account: String::new(), trace };
+        let push = PushRequest { target, op, body, id: None, ttl_ms: 0, from: 0, account, trace };
         match self.settled(self.accept.submit(push, now_ms()), deadline).await {
             Ok(_) => envelope::ok(),
             Err(PushError::TooLarge(message)) => envelope::error_with(StatusCode::PAYLOAD_TOO_LARGE, REQUEST_ERROR, &message),

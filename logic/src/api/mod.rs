@@ -1,6 +1,11 @@
-//! The HTTP APIs, on one port: goim's routes ([`goim_http`]), v1 ([`push_http`], [`read_http`]), and health.
+//! The HTTP APIs, on one port: goim's routes ([`goim_http`]), v1 ([`push_http`], [`read_http`], [`manage_http`]), and health.
+//!
+//! What a request passes: [`guard`] (is it meant for us, and from no foreign page), [`access`] (who calls, may he, and not too
+//! often), the handler (reads it strictly), and what all APIs share.
 
+pub mod access;
 pub mod goim_http;
+pub mod manage_http;
 pub mod push_http;
 pub mod read_http;
 
@@ -8,7 +13,10 @@ mod body;
 mod envelope;
 mod goim_nodes;
 mod gostring;
+mod guard;
 mod health;
+mod later;
+mod manage;
 mod message;
 mod problem;
 mod query;
@@ -23,8 +31,9 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
+use axum::middleware::from_fn_with_state;
 use axum::response::Response;
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use perseid_log::EventLog;
 use perseid_store::SessionRegistry;
 
@@ -33,6 +42,7 @@ use crate::config::Config;
 use crate::metrics::{Metrics, Route};
 use crate::nodes::Nodes;
 use crate::reason::Reason;
+use access::{Access, Scope};
 use problem::Problem;
 
 /// What the HTTP APIs work on.
@@ -42,6 +52,7 @@ pub struct Api {
     log: Arc<dyn EventLog>,
     nodes: Arc<dyn Nodes>,
     metrics: Arc<Metrics>,
+    access: Arc<Access>,
     config: RwLock<Arc<Config>>,
     arriving: body::Arriving,
     draining: AtomicBool,
@@ -55,10 +66,11 @@ impl Api {
         log: Arc<dyn EventLog>,
         nodes: Arc<dyn Nodes>,
         metrics: Arc<Metrics>,
+        access: Arc<Access>,
         config: Config,
     ) -> Self {
         let (config, draining) = (RwLock::new(Arc::new(config)), AtomicBool::new(false));
-        Self { accept, registry, log, nodes, metrics, config, arriving: body::Arriving::default(), draining }
+        Self { accept, registry, log, nodes, metrics, access, config, arriving: body::Arriving::default(), draining }
     }
 
     /// Goes on with other limits; what idempotency keys may take, and this node's number, stay as they were.
@@ -111,16 +123,21 @@ impl Api {
     }
 }
 
-/// All routes. `extra` holds more of them (the caller's `/metrics`); what none has is answered with 404.
+/// All routes. `extra` holds more of them (the caller's `/metrics`), behind the same check of `Host` and `Origin`; those that
+/// need a token are put behind a scope with [`Access::guard`] before. What none has is answered with 404.
 pub fn router(api: Arc<Api>, extra: Router) -> Router {
+    let access = &api.access;
     Router::new()
-        .merge(push_routes())
-        .merge(read_routes())
+        .merge(access.guard(Scope::Push, push_routes()))
+        .merge(access.guard(Scope::Read, read_routes()))
+        .merge(access.guard(Scope::Admin, admin_routes()))
+        .merge(later_routes(access))
         .merge(open_routes())
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)
-        .with_state(api)
+        .with_state(api.clone())
         .merge(extra)
+        .layer(from_fn_with_state(api, guard::check))
 }
 
 /// What sends: goim's pushes and v1's.
@@ -141,10 +158,25 @@ fn read_routes() -> Router<Arc<Api>> {
         .route("/goim/online/room", get(goim_http::online_room))
         .route("/goim/online/total", get(goim_http::online_total))
         .route("/v1/nodes", get(read_http::nodes))
+        .route("/v1/nodes/{id}", get(manage_http::node))
         .route("/v1/users/{mid}", get(read_http::user))
         .route("/v1/users:online", post(read_http::users_online))
         .route("/v1/rooms", get(read_http::rooms))
         .route("/v1/rooms/{type}/{*id}", get(read_http::room))
+}
+
+/// What ends sessions and nodes.
+fn admin_routes() -> Router<Arc<Api>> {
+    Router::new()
+        .route("/v1/users/{mid}/sessions", delete(manage_http::kick))
+        // POST /v1/nodes/{id}:drain: the router knows no parameter with something behind it.
+        .route("/v1/nodes/{id}", post(manage_http::drain))
+}
+
+fn later_routes(access: &Arc<Access>) -> Router<Arc<Api>> {
+    later::routes().into_iter().fold(Router::new(), |router, (path, scope, methods)| {
+        router.merge(access.guard(scope, Router::new().route(path, methods)))
+    })
 }
 
 /// What clients and balancers ask, who have no token: where to connect, and whether this node lives.

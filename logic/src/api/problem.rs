@@ -64,11 +64,15 @@ impl Problem {
         let body = serde_json::to_vec(&self.document()).unwrap_or_default();
         let status = StatusCode::from_u16(self.reason.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = respond(status, PROBLEM_JSON, Bytes::from(body));
+        self.add_retry_after(&mut response);
+        response
+    }
+
+    pub(super) fn add_retry_after(&self, response: &mut Response) {
         if let Some(ms) = self.retry_after_ms {
             // The header counts whole seconds; never less than is meant.
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(ms.div_ceil(1000)));
         }
-        response
     }
 }
 

@@ -8,14 +8,12 @@ use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::access::Caller;
 use super::message::{Message, parse};
 use super::problem::{Document, Problem};
 use super::{Api, JSON, body, json, now_ms, respond, trace};
 use crate::accept::{Pending, PushAnswer, PushRequest};
 use crate::metrics::Route;
-
-/// Whose idempotency keys they are, until callers have tokens.
-const ACCOUNT: &str = "";
 
 /// `POST /v1/messages`
 pub(super) async fn push(State(api): State<Arc<Api>>, request: Request) -> Response {
@@ -45,8 +43,9 @@ impl Api {
     async fn push_one(&self, request: Request) -> Result<PushAnswer, Refused> {
         let deadline = self.deadline();
         let trace = trace::of(request.headers());
+        let caller = Caller::of(&request);
         let text = body::read(request, self.config().request_bytes_max, deadline, &self.arriving).await.map_err(Problem::from)?;
-        let push = PushRequest { trace, ..parse::<Message>(&text)?.into_request(ACCOUNT)? };
+        let push = PushRequest { trace, ..parse::<Message>(&text)?.into_request(caller.account())? };
         drop(text);
         let pending = self.accept.submit(push, now_ms());
         self.settled(pending, deadline).await.map_err(|error| Refused::Counted(error.into()))
@@ -91,15 +90,17 @@ impl Api {
     async fn push_many(&self, request: Request) -> Result<Vec<Result<PushAnswer, Problem>>, Problem> {
         let deadline = self.deadline();
         let trace = trace::of(request.headers());
+        let caller = Caller::of(&request);
         let text = body::read(request, self.config().request_bytes_max, deadline, &self.arriving).await?;
         let batch: Batch = parse(&text)?;
         if batch.messages.is_empty() || batch.messages.len() > self.config().batch_max {
             return Err(Problem::bad(format!("messages must hold 1 to {} messages", self.config().batch_max)));
         }
+        self.access.charge(&caller, batch.messages.len() - 1)?;
         let now_ms = now_ms();
         // All are on their way before the first is waited for.
         let pending: Vec<Result<Pending, Problem>> =
-            batch.messages.iter().map(|message| self.submit_one(message, &trace, now_ms)).collect();
+            batch.messages.iter().map(|message| self.submit_one(message, &caller, &trace, now_ms)).collect();
         let mut outcomes = Vec::with_capacity(pending.len());
         for pending in pending {
             outcomes.push(match pending {
@@ -110,8 +111,8 @@ impl Api {
         Ok(outcomes)
     }
 
-    fn submit_one(&self, message: &RawValue, trace: &str, now_ms: u64) -> Result<Pending, Problem> {
-        let push = parse::<Message>(message.get().as_bytes()).and_then(|message| message.into_request(ACCOUNT));
+    fn submit_one(&self, message: &RawValue, caller: &Caller, trace: &str, now_ms: u64) -> Result<Pending, Problem> {
+        let push = parse::<Message>(message.get().as_bytes()).and_then(|message| message.into_request(caller.account()));
         push.map(|push| self.accept.submit(PushRequest { trace: trace.to_owned(), ..push }, now_ms))
             .inspect_err(|problem| self.metrics.refused(problem.reason))
     }

@@ -28,6 +28,27 @@ impl<'a> Query<'a> {
         self.0.iter().find(|(other, _)| other == name).map_or("", |(_, value)| value)
     }
 
+    /// The value of a parameter, also an empty one.
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(other, _)| other == name).map(|(_, value)| &**value)
+    }
+
+    /// Checks that nothing else is there, and nothing twice: for requests that would do too much without a parameter.
+    ///
+    /// # Errors
+    /// What is not known, or there twice.
+    pub(super) fn only(&self, known: &[&str]) -> Result<(), String> {
+        for (at, (name, _)) in self.0.iter().enumerate() {
+            if !known.contains(&&**name) {
+                return Err(format!("{} is no parameter here: there are {}", quote(name), known.join(", ")));
+            }
+            if self.0[..at].iter().any(|(other, _)| other == name) {
+                return Err(format!("{name} must be given once"));
+            }
+        }
+        Ok(())
+    }
+
     /// All values of a parameter.
     pub(super) fn texts(&self, name: &str) -> impl Iterator<Item = &str> {
         self.0.iter().filter(move |(other, _)| other == name).map(|(_, value)| &**value)

@@ -11,6 +11,7 @@ use perseid_protocol::room::RoomId;
 use perseid_store::SessionRow;
 use serde::{Deserialize, Serialize};
 
+use super::manage::user as user_mid;
 use super::message::{Number, parse};
 use super::problem::Problem;
 use super::query::Query;
@@ -23,7 +24,7 @@ const ROOMS_DEFAULT: usize = 100;
 const ROOMS_MAX: usize = 10_000;
 
 impl Api {
-    async fn read(&self, route: Route, work: impl Future<Output = Result<Response, Problem>>) -> Response {
+    pub(super) async fn read(&self, route: Route, work: impl Future<Output = Result<Response, Problem>>) -> Response {
         self.command(route, async { work.await.unwrap_or_else(|problem| self.refuse(problem)) }).await
     }
 }
@@ -34,7 +35,7 @@ struct NodesJson<'a> {
 }
 
 #[derive(Serialize)]
-struct NodeJson<'a> {
+pub(super) struct NodeJson<'a> {
     id: &'a str,
     role: &'static str,
     tcp: &'a [String],
@@ -55,7 +56,7 @@ pub(super) async fn nodes(State(api): State<Arc<Api>>) -> Response {
     api.read(Route::Nodes, work).await
 }
 
-fn node_json(node: &NodeInfo) -> NodeJson<'_> {
+pub(super) fn node_json(node: &NodeInfo) -> NodeJson<'_> {
     NodeJson {
         id: &node.id,
         role: "comet",
@@ -103,12 +104,17 @@ impl From<SessionRow> for SessionJson {
 /// `GET /v1/users/{mid}`: a user's sessions, oldest first.
 pub(super) async fn user(State(api): State<Arc<Api>>, path: Result<Path<String>, PathRejection>) -> Response {
     let work = async {
-        let mid = path.ok().and_then(|Path(mid)| mid.parse::<i64>().ok()).filter(|mid| *mid > 0);
-        let mid = mid.ok_or_else(|| Problem::bad("the mid in the path must be a positive 64-bit integer"))?;
+        let mid = mid_of(path)?;
         let sessions = api.registry.describe(mid).into_iter().map(SessionJson::from).collect();
         Ok(json(&UserJson { mid, sessions }))
     };
     api.read(Route::User, work).await
+}
+
+/// The user that a path names.
+pub(super) fn mid_of(path: Result<Path<String>, PathRejection>) -> Result<i64, Problem> {
+    let mid = path.ok().and_then(|Path(mid)| mid.parse::<i64>().ok());
+    mid.ok_or_else(|| Problem::bad("the mid in the path must be a positive 64-bit integer")).and_then(user_mid)
 }
 
 #[derive(Deserialize)]

@@ -9,9 +9,12 @@ use http_body_util::BodyExt;
 use perseid_log::{
     AppendDone, AppendError, Consumer, Counters, EventLog, HistogramSnapshot, LogError, LogStatus, Record, Start, Topic,
 };
+use perseid_logic::access::{TokenHash, entry, new_token};
 use perseid_logic::metrics::MetricsSnapshot;
 use perseid_logic::snowflake::made_ms;
-use perseid_logic::{Accept, Api, Config, DrainProgress, Metrics, NodeInfo, Nodes, Totals, UnknownNode, router};
+use perseid_logic::{
+    Accept, Access, Api, Config, DrainProgress, Metrics, NodeInfo, Nodes, Scope, Tokens, Totals, UnknownNode, router,
+};
 use perseid_protocol::push::SessionAddr;
 use perseid_protocol::{CloseReason, SessionKey};
 use perseid_rpc::PushMsg;
@@ -122,6 +125,8 @@ pub(crate) struct FakeNodes {
     pub(crate) nodes: Vec<NodeInfo>,
     pub(crate) totals: Totals,
     pub(crate) unready: Mutex<Option<String>>,
+    pub(crate) ended: Mutex<Vec<(SessionAddr, CloseReason, Option<String>)>>,
+    pub(crate) drain: Mutex<Option<(String, DrainProgress)>>,
 }
 
 impl Nodes for FakeNodes {
@@ -142,14 +147,25 @@ impl Nodes for FakeNodes {
         self.nodes.clone()
     }
 
-    fn end_sessions(&self, _: &[SessionAddr], _: CloseReason, _: Option<&str>) {}
-
-    fn drain(&self, _: &str, _: Option<u32>) -> Result<(), UnknownNode> {
-        Err(UnknownNode)
+    fn end_sessions(&self, sessions: &[SessionAddr], reason: CloseReason, message: Option<&str>) {
+        let ended = sessions.iter().map(|session| (*session, reason, message.map(str::to_owned)));
+        self.ended.lock().unwrap().extend(ended);
     }
 
-    fn drain_progress(&self, _: &str) -> Option<DrainProgress> {
-        None
+    fn drain(&self, node: &str, per_second: Option<u32>) -> Result<(), UnknownNode> {
+        let known = self.nodes.iter().find(|known| known.id == node).ok_or(UnknownNode)?;
+        let progress = DrainProgress {
+            sessions_at_start: known.sessions,
+            sessions: known.sessions / 2,
+            per_second: per_second.unwrap_or(5000),
+            since_ms: 1_700_000_000_000,
+        };
+        self.drain.lock().unwrap().get_or_insert((node.to_owned(), progress));
+        Ok(())
+    }
+
+    fn drain_progress(&self, node: &str) -> Option<DrainProgress> {
+        self.drain.lock().unwrap().as_ref().filter(|(draining, _)| draining == node).map(|(_, progress)| *progress)
     }
 
     fn is_ready(&self) -> Result<(), String> {
@@ -168,6 +184,7 @@ pub(crate) struct World {
     pub(crate) registry: Arc<MemoryRegistry>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) accept: Arc<Accept>,
+    pub(crate) access: Arc<Access>,
     pub(crate) api: Arc<Api>,
 }
 
@@ -177,11 +194,39 @@ impl World {
     }
 
     pub(crate) fn with(nodes: FakeNodes, config: Config) -> Self {
+        Self::whole(nodes, config, |metrics| Access::open(metrics.clone()))
+    }
+
+    /// One that lets in who has a token: see [`token`].
+    pub(crate) fn with_tokens(tokens: &[(&str, &[Scope], Option<u32>)]) -> Self {
+        let text: String = tokens
+            .iter()
+            .map(|(name, scopes, quota)| entry(name, &TokenHash::of(&token(name)), scopes, quota.map(|rate| (rate, None)), None))
+            .collect();
+        let tokens = Tokens::parse(&text).unwrap();
+        let nodes = FakeNodes {
+            nodes: vec![NodeInfo { id: "vm:1".to_owned(), sessions: 9, ..NodeInfo::default() }],
+            ..FakeNodes::default()
+        };
+        let config = Config { insecure: false, ..Config::default() };
+        Self::whole(nodes, config, |metrics| Access::with_tokens(tokens, metrics.clone()))
+    }
+
+    fn whole(nodes: FakeNodes, config: Config, access: impl FnOnce(&Arc<Metrics>) -> Access) -> Self {
         let (log, nodes, registry) = (Arc::new(FakeLog::default()), Arc::new(nodes), Arc::new(MemoryRegistry::new()));
         let metrics = Arc::new(Metrics::default());
         let accept = Arc::new(Accept::new(log.clone(), registry.clone(), nodes.clone(), metrics.clone(), &config));
-        let api = Arc::new(Api::new(accept.clone(), registry.clone(), log.clone(), nodes.clone(), metrics.clone(), config));
-        Self { log, nodes, registry, metrics, accept, api }
+        let access = Arc::new(access(&metrics));
+        let api = Arc::new(Api::new(
+            accept.clone(),
+            registry.clone(),
+            log.clone(),
+            nodes.clone(),
+            metrics.clone(),
+            access.clone(),
+            config,
+        ));
+        Self { log, nodes, registry, metrics, accept, access, api }
     }
 
     pub(crate) fn router(&self) -> Router {
@@ -210,6 +255,12 @@ impl World {
         Answer::read(self.router().oneshot(request).await.unwrap()).await
     }
 
+    /// Asks as the owner of a token.
+    pub(crate) async fn ask_as(&self, name: &str, method: Method, uri: &str, body: impl Into<Body>) -> Answer {
+        let request = Request::builder().method(method).uri(uri).header("authorization", format!("Bearer {}", token(name)));
+        self.send(request.body(body.into()).unwrap()).await
+    }
+
     pub(crate) async fn get(&self, uri: &str) -> Answer {
         self.ask(Method::GET, uri, Body::empty()).await
     }
@@ -221,6 +272,13 @@ impl World {
     pub(crate) fn counters(&self) -> MetricsSnapshot {
         self.metrics.snapshot()
     }
+}
+
+/// The token of this name.
+pub(crate) fn token(name: &str) -> String {
+    let mut random = [0; 32];
+    random[..name.len()].copy_from_slice(name.as_bytes());
+    new_token(&random)
 }
 
 #[derive(Debug, PartialEq, Eq)]

@@ -2,9 +2,12 @@
 #![allow(clippy::unwrap_used)] // a test may panic
 
 mod accept;
+mod access;
 mod fakes;
 mod goim;
+mod guard;
 mod health;
+mod manage;
 mod read;
 mod serve;
 mod v1;

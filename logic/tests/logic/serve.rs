@@ -38,7 +38,7 @@ async fn read_until(stream: &mut TcpStream, end: &str) -> String {
     String::from_utf8(text).unwrap()
 }
 
-const PUSH: &str = "POST /goim/push/mids?operation=1000&mids=1 HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nhi";
+const PUSH: &str = "POST /goim/push/mids?operation=1000&mids=1 HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\nhi";
 
 #[tokio::test]
 async fn requests_on_one_connection_and_chunks() {
@@ -50,7 +50,7 @@ async fn requests_on_one_connection_and_chunks() {
         let answer = read_until(&mut client, "\"message\":\"\"}").await;
         assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
     }
-    let chunked = "POST /goim/push/all?operation=1 HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n";
+    let chunked = "POST /goim/push/all?operation=1 HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n";
     client.write_all(chunked.as_bytes()).await.unwrap();
     read_until(&mut client, "\"message\":\"\"}").await;
     assert_eq!((world.log.pushes().len(), &world.log.last().msg[..]), (4, &b"abcde"[..]));
@@ -65,7 +65,7 @@ async fn who_never_ends_the_headers_is_cut_off() {
     let world = World::new();
     let running = start(&world, ServeLimits { header_ms: 50, ..ServeLimits::default() });
     let mut client = TcpStream::connect(running.addr).await.unwrap();
-    client.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-Slow: ").await.unwrap();
+    client.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-Slow: ").await.unwrap();
     let mut rest = Vec::new();
     client.read_to_end(&mut rest).await.unwrap();
     assert!(!rest.starts_with(b"HTTP/1.1 200"));

@@ -10,7 +10,7 @@ use crate::fakes::{Answer, FakeNodes, Mode, World, room};
 
 const PROBLEM: &str = "application/problem+json";
 
-fn problem(answer: &Answer, status: u16, reason: &str) {
+pub(crate) fn problem(answer: &Answer, status: u16, reason: &str) {
     let body = answer.json();
     assert_eq!((answer.status, answer.content_type.as_str()), (status, PROBLEM), "{}", answer.body);
     assert_eq!((&body["status"], &body["reason"]), (&json!(status), &json!(reason)), "{}", answer.body);

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::ServerArgs;
+use super::{ApiTokenArgs, ServerArgs};
 
 pub(super) const TOKEN_EXAMPLES: &str = "\
 Examples:
@@ -12,6 +12,7 @@ Examples:
   perseid token --mid 7 --ttl 5m --config perseid.toml     signed with the secret of that server's configuration
   perseid token --mid 7 --key-file private.pem --kid a --aud im --claim role=admin
   perseid token --check \"$TOKEN\" --config perseid.toml     what that server would say to it
+  perseid token --api --name billing --scopes push,read --per-second 100 --ttl 90d      for a caller of the push API
   perseid listen --token \"$(perseid token --mid 7 --config perseid.toml)\"
 
 A secret for development: openssl rand -hex 32 > dev.secret
@@ -22,11 +23,11 @@ A pair of keys: openssl genpkey -algorithm ed25519 -out private.pem
 #[derive(Debug, Clone, Args)]
 pub struct TokenArgs {
     /// The user; 0 and below are guests
-    #[arg(long, value_name = "MID", allow_negative_numbers = true, required_unless_present = "check")]
+    #[arg(long, value_name = "MID", allow_negative_numbers = true, required_unless_present_any = ["check", "api"])]
     pub mid: Option<i64>,
-    /// How long the token is valid: a number and ms, s, m, h or d
-    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = ttl_ms)]
-    pub ttl: u64,
+    /// How long the token is valid: a number and ms, s, m, h or d [default: 1h; with --api until it is taken out of the file]
+    #[arg(long, value_name = "TIME", value_parser = ttl_ms)]
+    pub ttl: Option<u64>,
     /// Say what a server with this configuration would say to a token, instead of signing one; - reads it from stdin
     #[arg(long, value_name = "TOKEN", conflicts_with_all = ["mid", "secret_file", "key_file", "alg", "kid", "aud", "iss", "claim"])]
     pub check: Option<String>,
@@ -57,6 +58,9 @@ pub struct TokenArgs {
     /// Set one key of that configuration (repeatable)
     #[arg(long, value_name = "SECTION.KEY=VALUE")]
     pub set: Vec<String>,
+    /// A token for the push API instead.
+    #[command(flatten)]
+    pub api: ApiTokenArgs,
 }
 
 impl TokenArgs {

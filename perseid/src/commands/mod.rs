@@ -1,5 +1,6 @@
 //! One module for each command.
 
+pub mod api_token;
 pub mod bench;
 pub mod config;
 mod connection;

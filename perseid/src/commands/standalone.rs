@@ -49,11 +49,15 @@ async fn serve(args: &ServerArgs, mut loaded: Loaded, level: LogLevel) -> Result
     }
     let mut standalone = Standalone::start(loaded.settings.clone(), level.clone())?;
     say_ready(&standalone.ready_line())?;
-    while let Some(reason) = signals.next().await {
-        if reason == Told::Leave {
-            break;
+    loop {
+        let told = tokio::select! {
+            told = signals.next() => told,
+            () = standalone.drained() => None,
+        };
+        match told {
+            Some(Told::Reload) => reload(args, &mut loaded, &level, &mut standalone),
+            Some(Told::Leave) | None => break,
         }
-        reload(args, &mut loaded, &level, &mut standalone);
     }
     let leaving = standalone.shut_down();
     tokio::pin!(leaving);

@@ -16,11 +16,17 @@ use crate::clock::unix_ms;
 use crate::config::Jwt;
 use crate::gate::jwt_config;
 
-/// Signs a token and prints it, and nothing else; or checks one.
+/// How long a token is valid if nobody says so, ms.
+const TTL_MS: u64 = 3_600_000;
+
+/// Signs a token and prints it, and nothing else; or checks one; or makes one for the push API.
 ///
 /// # Errors
 /// No key to sign with, or one that can't be used.
 pub fn run(args: &TokenArgs) -> Result<ExitCode> {
+    if args.api.api {
+        return super::api_token::run(&args.api, args.ttl);
+    }
     let jwt = match load_or_report(&args.server()) {
         Ok(loaded) => loaded.settings.jwt,
         Err(status) => return Ok(status),
@@ -46,7 +52,7 @@ fn claims(args: &TokenArgs, jwt: &Jwt) -> Value {
     claims.insert(jwt.mid_claim.clone(), args.mid.unwrap_or_default().into());
     claims.insert("iat".to_owned(), (now_ms / 1000).into());
     // Rounded up, so that a token of less than a second is not over before it begins.
-    claims.insert("exp".to_owned(), now_ms.saturating_add(args.ttl).div_ceil(1000).into());
+    claims.insert("exp".to_owned(), now_ms.saturating_add(args.ttl.unwrap_or(TTL_MS)).div_ceil(1000).into());
     let audience = if args.aud.is_empty() { &jwt.audience } else { &args.aud };
     match &audience[..] {
         [] => {}

@@ -74,6 +74,7 @@ pub(super) fn check(settings: &Settings, entries: &[Entry], doubtful: &[String])
     problems.extend(known.listeners(settings));
     problems.extend(known.exposure(settings));
     problems.extend(known.jwt_keys(settings));
+    problems.extend(known.any_origin(settings));
     problems
 }
 
@@ -163,6 +164,17 @@ impl<'a> Known<'a> {
         problems
     }
 
+    fn any_origin(&self, settings: &Settings) -> Option<Problem> {
+        let (origins, auth) = (self.get("logic.origins")?, self.get("logic.auth")?);
+        let any = settings.logic.origins.iter().any(|origin| origin == "*");
+        (any && settings.logic.auth == Auth::Insecure).then(|| Problem {
+            place: Self::place(&[origins, auth]),
+            subject: "logic.origins".to_owned(),
+            what: format!("with logic.auth = \"insecure\" ({}) `*` would let any web page push", auth.origin),
+            hint: Some("name the origins, as in https://app.example".to_owned()),
+        })
+    }
+
     fn exposure(&self, settings: &Settings) -> Vec<Problem> {
         let (Some(auth), Some(insecure)) = (self.get("logic.auth"), self.get("node.insecure")) else {
             return Vec::new();
@@ -171,7 +183,7 @@ impl<'a> Known<'a> {
             return Vec::new();
         }
         let why = |path| match path {
-            "logic.http" => "nobody is asked there who he is".to_owned(),
+            "logic.http" => "callers need no token there: logic.api_tokens names no file".to_owned(),
             _ => format!("logic.auth = \"insecure\" ({}) lets anyone be any user", auth.origin),
         };
         let exposed = settings.exposed().into_iter();

@@ -100,6 +100,16 @@ settings! {
         /// How clients prove who they are. `insecure`: they are believed, as in goim. `jwt`: they
         /// bring a token that is signed with one of the keys of `[jwt]`.
         auth: Auth = "insecure", Kind::Choice(Auth::WORDS), Restart;
+        /// The file of the API tokens (TOML; `perseid token --api` makes entries). Empty: callers need none where
+        /// `auth = "insecure"`, and nobody may call elsewhere. SIGHUP reads the file again.
+        api_tokens: PathBuf = "", Kind::Text, Restart;
+        /// Names that this node is called by in HTTP's `Host`, beside its addresses and `localhost`; `*.example.org` is all
+        /// below. With `auth = "insecure"` any other name is refused, which keeps web pages from reaching a node
+        /// behind a browser; elsewhere an empty list means any name.
+        hosts: Vec<String> = "", Kind::Texts, Reload;
+        /// Origins (`https://app.example`) whose web pages may call the HTTP API, beside the node's own. `*` means any, and
+        /// counts only where callers need to prove who they are.
+        origins: Vec<String> = "", Kind::Texts, Reload;
         /// Threads that serve HTTP.
         http_threads: usize = "1", count(1, 64), Restart;
         /// The longest body of an HTTP request.
@@ -212,11 +222,12 @@ impl Settings {
     }
 
     /// The listening addresses that others than this machine can reach, and where nobody is asked who
-    /// he is: those for clients with `auth = "insecure"`, that for callers always. They exist only if
-    /// `node.insecure` says so, and deserve a warning.
+    /// he is: those for clients with `auth = "insecure"`, that for callers if they need no token either.
+    /// They exist only if `node.insecure` says so, and deserve a warning.
     pub fn exposed(&self) -> Vec<(&'static str, SocketAddr)> {
         let mut listeners = self.listeners();
-        let unguarded = |path: &str| self.logic.auth == Auth::Insecure || path == "logic.http";
+        let needs_token = !self.logic.api_tokens.as_os_str().is_empty();
+        let unguarded = |path: &str| self.logic.auth == Auth::Insecure && !(path == "logic.http" && needs_token);
         listeners.retain(|(path, address)| unguarded(path) && !address.ip().to_canonical().is_loopback());
         listeners
     }

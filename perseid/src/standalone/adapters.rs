@@ -14,6 +14,8 @@ use perseid_protocol::{CloseReason, Refusal, SessionKey};
 use perseid_store::SessionRegistry;
 use tokio::runtime::Handle;
 
+use super::drain::Drain;
+
 use crate::clock::unix_ms;
 
 /// comet → logic: a call.
@@ -121,6 +123,7 @@ impl Routes for RegistryRoutes {
 pub(super) struct OneNode {
     pub(super) comet: Arc<Comet>,
     pub(super) registry: Arc<dyn SessionRegistry>,
+    pub(super) drain: Arc<Drain>,
     pub(super) draining: Arc<AtomicBool>,
     pub(super) started_ms: u64,
     pub(super) addresses: Addresses,
@@ -183,12 +186,16 @@ impl Nodes for OneNode {
         }
     }
 
-    fn drain(&self, _node: &str, _per_second: Option<u32>) -> Result<(), UnknownNode> {
-        Err(UnknownNode)
+    fn drain(&self, node: &str, per_second: Option<u32>) -> Result<(), UnknownNode> {
+        if node != self.comet.config().node_id {
+            return Err(UnknownNode);
+        }
+        self.drain.begin(per_second);
+        Ok(())
     }
 
-    fn drain_progress(&self, _node: &str) -> Option<DrainProgress> {
-        None
+    fn drain_progress(&self, node: &str) -> Option<DrainProgress> {
+        (node == self.comet.config().node_id).then(|| self.drain.progress()).flatten()
     }
 
     fn is_ready(&self) -> Result<(), String> {

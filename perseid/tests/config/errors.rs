@@ -209,7 +209,7 @@ fn listening_beyond_loopback_must_be_said_aloud() {
 }
 
 #[test]
-fn tokens_need_keys_and_say_nothing_for_the_push_api() {
+fn tokens_need_keys() {
     let problem = only(&sources("", &[], &["logic.auth=jwt"]));
     assert_eq!((problem.subject.as_str(), hint(&problem).contains("jwt.key_file")), ("logic.auth", true));
     for key in ["key_file", "secret_file", "jwks_file"] {
@@ -221,8 +221,24 @@ fn tokens_need_keys_and_say_nothing_for_the_push_api() {
     assert_eq!(bad(&sources("[jwt]\nkey_file = 7\n", &[], &["logic.auth=jwt"])).len(), 1);
 
     let open = ["logic.auth=jwt", "jwt.key_file=x", "comet.tcp=0.0.0.0:1", "logic.http=0.0.0.0:2"];
-    let problem = only(&sources("", &[], &open));
-    assert_eq!(problem.subject, "logic.http");
+    good(&sources("", &[], &open));
+}
+
+#[test]
+fn listening_beyond_loopback_wants_to_be_said_where_no_token_is_needed() {
+    let open = ["comet.tcp=0.0.0.0:1", "logic.http=0.0.0.0:2"];
+    let subjects = |set: &[&str]| bad(&sources("", &[], set)).into_iter().map(|problem| problem.subject).collect::<Vec<_>>();
+    assert_eq!(subjects(&open), ["comet.tcp", "logic.http"]);
+    assert_eq!(subjects(&[&open[..], &["logic.api_tokens=tokens.toml"]].concat()), ["comet.tcp"]);
+    good(&sources("", &[], &["logic.api_tokens=tokens.toml", "logic.http=0.0.0.0:2"]));
+}
+
+#[test]
+fn any_page_may_call_only_where_callers_need_a_token() {
+    let problem = only(&sources("", &[], &["logic.origins=https://a.example,*"]));
+    assert_eq!(problem.subject, "logic.origins");
+    good(&sources("", &[], &["logic.origins=*", "logic.auth=jwt", "jwt.key_file=x"]));
+    good(&sources("", &[], &["logic.origins=https://a.example"]));
 }
 
 #[test]

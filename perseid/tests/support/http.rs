@@ -31,6 +31,8 @@ impl Response {
 
 pub(crate) struct Http {
     stream: BufReader<TcpStream>,
+    /// Shown with each request.
+    pub(crate) token: Option<&'static str>,
 }
 
 impl Http {
@@ -43,7 +45,7 @@ impl Http {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
-        Ok(Self { stream: BufReader::new(stream) })
+        Ok(Self { stream: BufReader::new(stream), token: None })
     }
 
     pub(crate) fn get(&mut self, path: &str) -> Response {
@@ -79,7 +81,10 @@ impl Http {
         headers: &[(&str, &str)],
         body: &[u8],
     ) -> std::io::Result<Response> {
-        let mut request = format!("{method} {path} HTTP/1.1\r\nHost: perseid.test\r\nContent-Length: {}\r\n", body.len());
+        let mut request = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n", body.len());
+        if let Some(token) = self.token {
+            request.push_str(&format!("Authorization: Bearer {token}\r\n"));
+        }
         for (name, value) in headers {
             request.push_str(&format!("{name}: {value}\r\n"));
         }

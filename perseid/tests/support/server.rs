@@ -14,6 +14,14 @@ use tempfile::TempDir;
 
 use super::{Http, PATIENCE};
 
+/// A token that [`Server::start_with_token`] lets in, and the entry that says so.
+pub(crate) const TOKEN: &str = "psd_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+const TOKEN_ENTRY: &str = "[[token]]
+name = \"test\"
+hash = \"sha256:93809b228ce7a10a4de0e3ac66148b42ff186112b48dd1f012f5d5b5298e8324\"
+scopes = [\"push\", \"read\", \"admin\"]
+";
+
 /// A standalone that serves. Dropping it kills the process and removes its data.
 pub(crate) struct Server {
     pub(crate) pid: u32,
@@ -24,6 +32,7 @@ pub(crate) struct Server {
     process: Process,
     dir: TempDir,
     args: Vec<String>,
+    token: Option<&'static str>,
 }
 
 impl Server {
@@ -31,6 +40,16 @@ impl Server {
     pub(crate) fn start(args: &[&str]) -> Self {
         let dir = TempDir::new().expect("a directory for data");
         Self::start_in(dir, args.iter().map(|arg| (*arg).to_owned()).collect())
+    }
+
+    /// Starts one whose callers need a token; [`Server::http`] has one.
+    pub(crate) fn start_with_token(args: &[&str]) -> Self {
+        let dir = TempDir::new().expect("a directory for data");
+        let file = dir.path().join("tokens.toml");
+        std::fs::write(&file, TOKEN_ENTRY).expect("a file of tokens");
+        let mut args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
+        args.extend(["--set".to_owned(), format!("logic.api_tokens={}", file.display())]);
+        Self { token: Some(TOKEN), ..Self::start_in(dir, args) }
     }
 
     /// Starts one that may open only so many files.
@@ -66,7 +85,7 @@ impl Server {
         let pid = process.child.id();
         assert_eq!(ready["pid"], pid);
         let (tcp, ws, http) = (one(&ready["tcp"][0]), one(&ready["ws"][0]), one(&ready["http"]));
-        Self { pid, tcp, ws, http, ready, process, dir, args }
+        Self { pid, tcp, ws, http, ready, process, dir, args, token: None }
     }
 
     /// The command that starts a server on free ports, without the environment's configuration.
@@ -88,7 +107,9 @@ impl Server {
 
     /// A new connection to its HTTP port.
     pub(crate) fn http(&self) -> Http {
-        Http::connect(self.http)
+        let mut http = Http::connect(self.http);
+        http.token = self.token;
+        http
     }
 
     pub(crate) fn signal(&self, name: &str) {

@@ -1,0 +1,279 @@
+//! No web page may reach this node through somebody's browser: foreign names and foreign origins are refused.
+//!
+//! A page reaches a developer's machine in two ways. It sends to `http://127.0.0.1` (a form needs no permission for that): its
+//! browser adds `Origin`, which is not ours. Or its own name is made to point here (DNS rebinding): then `Host` is that name,
+//! which is not ours either. Tools like curl send no `Origin` and name the address they were given.
+
+use std::net::IpAddr;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
+use axum::middleware::Next;
+use axum::response::Response;
+
+use super::problem::Problem;
+use super::{Api, TEXT, respond};
+use crate::config::Config;
+use crate::metrics::AccessOutcome;
+use crate::reason::Reason;
+
+/// How long a browser may remember a preflight's answer.
+const PREFLIGHT_S: HeaderValue = HeaderValue::from_static("600");
+const METHODS: HeaderValue = HeaderValue::from_static("GET, POST, PUT, DELETE");
+const HEADERS: HeaderValue = HeaderValue::from_static("authorization, content-type, traceparent, tracestate");
+const EXPOSED: HeaderValue = HeaderValue::from_static("retry-after, www-authenticate");
+
+/// Whose page asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum From {
+    /// No page, or one of ours.
+    Here,
+    /// A page of this origin, which the operator allows.
+    Allowed(HeaderValue),
+}
+
+/// In front of everything that the port serves.
+pub(super) async fn check(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
+    let decided = {
+        let config = api.config();
+        host(&config, request.headers(), request.uri()).and_then(|host| origin(&config, request.headers(), host.as_ref()))
+    };
+    match decided {
+        Ok(From::Here) => next.run(request).await,
+        Ok(From::Allowed(origin)) => {
+            let mut response = if is_preflight(&request) { preflight() } else { next.run(request).await };
+            let headers = response.headers_mut();
+            headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+            headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
+            headers.append(header::VARY, HeaderValue::from_static("origin"));
+            response
+        }
+        Err((outcome, problem)) => {
+            api.metrics.access(outcome);
+            api.refuse(problem)
+        }
+    }
+}
+
+type Refused = (AccessOutcome, Problem);
+
+/// The name that the client knows us by; `None` if it says none, which no browser does.
+fn host(config: &Config, headers: &HeaderMap, uri: &Uri) -> Result<Option<Authority>, Refused> {
+    let bad = |detail: &str| (AccessOutcome::ForeignHost, Problem::bad(detail));
+    let mut given = headers.get_all(header::HOST).iter();
+    let named = match (given.next(), given.next()) {
+        (None, _) => None,
+        (Some(value), None) => {
+            let host = value.to_str().ok().and_then(|text| Authority::from_str(text).ok());
+            // A name in an address (`user@host`) has no place here.
+            let host = host.filter(|host| !host.as_str().contains('@'));
+            Some(host.ok_or_else(|| bad("Host makes no sense"))?)
+        }
+        _ => return Err(bad("Host must be given once")),
+    };
+    // What stands in the request line counts for more (RFC 9112 section 3.2.2); both have to be ours.
+    for authority in [named.as_ref(), uri.authority()].into_iter().flatten() {
+        if !is_ours(config, authority.host()) {
+            let detail = format!(
+                "this node is not known as {:?}: use its address, or add the name to logic.hosts",
+                clipped(authority.host())
+            );
+            return Err((AccessOutcome::ForeignHost, Problem::new(Reason::Misdirected, detail)));
+        }
+    }
+    Ok(uri.authority().cloned().or(named))
+}
+
+fn is_ours(config: &Config, host: &str) -> bool {
+    if !config.insecure && config.hosts.is_empty() {
+        return true;
+    }
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    let host = bare.strip_suffix('.').unwrap_or(bare).to_ascii_lowercase();
+    // Nobody can make an address point elsewhere; and browsers look up localhost and what is below it nowhere.
+    bare.parse::<IpAddr>().is_ok()
+        || host == "localhost"
+        || host.ends_with(".localhost")
+        || config.hosts.iter().any(|known| is_below(&host, known))
+}
+
+/// Whether a name is the one of a list: itself, or for `*.example.org` one below it.
+fn is_below(host: &str, known: &str) -> bool {
+    match known.strip_prefix('*') {
+        Some(below) if below.starts_with('.') => {
+            host.len() > below.len()
+                && host.is_char_boundary(host.len() - below.len())
+                && host[host.len() - below.len()..].eq_ignore_ascii_case(below)
+        }
+        _ => host.eq_ignore_ascii_case(known),
+    }
+}
+
+fn origin(config: &Config, headers: &HeaderMap, host: Option<&Authority>) -> Result<From, Refused> {
+    let mut given = headers.get_all(header::ORIGIN).iter();
+    let Some(value) = given.next() else { return Ok(From::Here) };
+    let text = value.to_str().unwrap_or_default();
+    let once = given.next().is_none();
+    if once && host.is_some_and(|host| is_same(text, host)) {
+        return Ok(From::Here);
+    }
+    let listed = |known: &String| known.eq_ignore_ascii_case(text) || (known == "*" && !config.insecure && text != "null");
+    if once && config.origins.iter().any(listed) {
+        return Ok(From::Allowed(value.clone()));
+    }
+    let detail = format!("pages of {:?} may not call this node: an operator can add them to logic.origins", clipped(text));
+    Err((AccessOutcome::ForeignOrigin, Problem::new(Reason::PermissionDenied, detail)))
+}
+
+/// Whether an origin is that of our own pages, by the name in `Host`. TLS may end in front of us, so both schemes do.
+fn is_same(origin: &str, host: &Authority) -> bool {
+    let Ok(uri) = Uri::from_str(origin) else { return false };
+    let default = match uri.scheme_str() {
+        Some("http") => 80,
+        Some("https") => 443,
+        _ => return false,
+    };
+    let Some(authority) = uri.authority() else { return false };
+    authority.host().eq_ignore_ascii_case(host.host())
+        && authority.port_u16().unwrap_or(default) == host.port_u16().unwrap_or(default)
+}
+
+fn is_preflight(request: &Request) -> bool {
+    request.method() == Method::OPTIONS && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
+}
+
+fn preflight() -> Response {
+    let mut response = respond(StatusCode::NO_CONTENT, TEXT, "");
+    let headers = response.headers_mut();
+    headers.remove(header::CONTENT_TYPE);
+    headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, METHODS);
+    headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HEADERS);
+    headers.insert(header::ACCESS_CONTROL_MAX_AGE, PREFLIGHT_S);
+    response
+}
+
+/// No answer grows with what somebody sent.
+fn clipped(text: &str) -> String {
+    text.chars().take(64).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn config(insecure: bool, hosts: &[&str], origins: &[&str]) -> Config {
+        let texts = |list: &[&str]| list.iter().map(ToString::to_string).collect();
+        Config { insecure, hosts: texts(hosts), origins: texts(origins), ..Config::default() }
+    }
+
+    fn decide(config: &Config, uri: &str, headers: &[(&'static str, &str)]) -> Result<From, u16> {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(*name, HeaderValue::from_str(value).unwrap());
+        }
+        host(config, &map, &uri.parse().unwrap())
+            .and_then(|host| origin(config, &map, host.as_ref()))
+            .map_err(|(_, problem)| problem.reason.status())
+    }
+
+    #[test]
+    fn names() {
+        let insecure = config(true, &["perseid.example.org", "*.internal"], &[]);
+        for host in [
+            "127.0.0.1:3111",
+            "127.0.0.1",
+            "10.1.2.3:80",
+            "[::1]:3111",
+            "[fe80::1]",
+            "localhost",
+            "LOCALHOST:3111",
+            "localhost.:3111",
+            "app.localhost:3111",
+            "perseid.example.org",
+            "Perseid.Example.ORG:443",
+            "a.internal",
+            "a.b.INTERNAL:1",
+        ] {
+            assert_eq!(decide(&insecure, "/", &[("host", host)]), Ok(From::Here), "{host}");
+        }
+        for host in [
+            "evil.example",
+            "evil.example:3111",
+            "127.0.0.1.evil.example",
+            "localhost.evil.example",
+            "evillocalhost",
+            "perseid",
+            "x.perseid.example.org",
+            "internal",
+            ".internal",
+            "xinternal",
+            "127.0.0.1.nip.io",
+            "0x7f000001.x",
+        ] {
+            assert_eq!(decide(&insecure, "/", &[("host", host)]), Err(421), "{host}");
+        }
+        for host in ["", "a b", "user@localhost", "local\u{7f}host", "localhost/x", "[::1"] {
+            assert!(HeaderValue::from_str(host).is_err() || decide(&insecure, "/", &[("host", host)]) == Err(400), "{host}");
+        }
+        assert_eq!(decide(&insecure, "/", &[]), Ok(From::Here), "HTTP/1.0");
+        assert_eq!(decide(&insecure, "/", &[("host", "localhost"), ("host", "localhost")]), Err(400));
+        // The request line counts, too.
+        assert_eq!(decide(&insecure, "http://evil.example/", &[("host", "localhost")]), Err(421));
+        assert_eq!(decide(&insecure, "http://localhost/", &[("host", "evil.example")]), Err(421));
+        assert_eq!(decide(&insecure, "http://localhost/", &[("host", "localhost")]), Ok(From::Here));
+        // Where callers have to prove who they are, a name is only checked if there is a list.
+        assert_eq!(decide(&config(false, &[], &[]), "/", &[("host", "any.example")]), Ok(From::Here));
+        assert_eq!(decide(&config(false, &["a.example"], &[]), "/", &[("host", "any.example")]), Err(421));
+    }
+
+    #[test]
+    fn origins() {
+        let listed = config(true, &["perseid.example.org"], &["https://app.example", "*"]);
+        let host = ("host", "127.0.0.1:3111");
+        for (origin, host, expected) in [
+            ("http://127.0.0.1:3111", host, Ok(From::Here)),
+            ("https://127.0.0.1:3111", host, Ok(From::Here)),
+            ("http://localhost:3111", host, Err(403)),
+            ("http://127.0.0.1:8080", host, Err(403)),
+            ("http://127.0.0.1", host, Err(403)),
+            ("https://perseid.example.org", ("host", "perseid.example.org"), Ok(From::Here)),
+            ("http://perseid.example.org", ("host", "perseid.example.org"), Ok(From::Here)),
+            ("https://perseid.example.org:443", ("host", "perseid.example.org"), Ok(From::Here)),
+            ("https://perseid.example.org:80", ("host", "perseid.example.org"), Err(403)),
+            ("https://app.example", host, Ok(From::Allowed(HeaderValue::from_static("https://app.example")))),
+            ("http://app.example", host, Err(403)),
+            ("https://evil.example", host, Err(403)),
+            ("null", host, Err(403)),
+            ("", host, Err(403)),
+            ("file://", host, Err(403)),
+            ("chrome-extension://abc", host, Err(403)),
+            ("http://127.0.0.1:3111 http://127.0.0.1:3111", host, Err(403)),
+        ] {
+            assert_eq!(decide(&listed, "/", &[host, ("origin", origin)]), expected, "{origin}");
+        }
+        let twice = [host, ("origin", "http://127.0.0.1:3111"), ("origin", "http://127.0.0.1:3111")];
+        assert_eq!(decide(&listed, "/", &twice), Err(403));
+        assert_eq!(decide(&listed, "/", &[("origin", "http://127.0.0.1:3111")]), Err(403), "without Host nothing is the same");
+        // With tokens any origin can be allowed, but for pages without one.
+        let any = config(false, &[], &["*"]);
+        assert_eq!(
+            decide(&any, "/", &[host, ("origin", "https://evil.example")]),
+            Ok(From::Allowed(HeaderValue::from_static("https://evil.example")))
+        );
+        assert_eq!(decide(&any, "/", &[host, ("origin", "null")]), Err(403));
+        assert_eq!(decide(&config(false, &[], &[]), "/", &[host, ("origin", "https://evil.example")]), Err(403));
+    }
+
+    proptest! {
+        #[test]
+        fn anything_may_be_sent(host in "[ -~]{0,30}", origin in "[ -~]{0,40}") {
+            let config = config(true, &["*.a", "*", "b"], &["c"]);
+            let allowed = decide(&config, "/", &[("host", &host), ("origin", &origin)]);
+            prop_assert!(allowed.is_err() || origin.contains("//") || origin == "c");
+        }
+    }
+}
