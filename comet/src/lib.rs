@@ -44,10 +44,10 @@ use perseid_protocol::push::{Delivery, Drop, SessionAddr, Target};
 use thiserror::Error;
 
 pub use config::{Config, RoomConfig};
-pub use net::tls::{Certificates, CertificatesError, CertificatesOptions, MinVersion};
 use link::LogicLink;
 use mailbox::{Command, Mailbox};
 use metrics::{Cell, WorkerMetrics};
+pub use net::tls::{Certificates, CertificatesError, CertificatesOptions, MinVersion};
 use node::Node;
 use slab::Key;
 use worker::{Listener, Worker};

@@ -351,17 +351,11 @@ fn next_place(room: &mut Room) -> Option<(usize, usize)> {
 }
 
 fn is_slice_over(writes: usize, started: Instant) -> bool {
-    writes >= SLICE_SOCKETS || (writes % 16 == 0 && started.elapsed().as_micros() >= SLICE_US)
+    writes >= SLICE_SOCKETS || (writes.is_multiple_of(16) && started.elapsed().as_micros() >= SLICE_US)
 }
 
 /// Writes to a member whose session is encrypted, and counts it: whether its socket takes more; `None` if it is broken.
-fn send_member(
-    env: &Env,
-    sessions: &mut Sessions,
-    scratch: &mut Vec<u8>,
-    ring: &ByteRing,
-    member: &mut Member,
-) -> Option<bool> {
+fn send_member(env: &Env, sessions: &mut Sessions, scratch: &mut Vec<u8>, ring: &ByteRing, member: &mut Member) -> Option<bool> {
     let slot = sessions.get_mut(member.session)?;
     let before = member.cursor;
     let sent = send(env, scratch, member.fd, slot.tls.as_deref_mut(), ring.bytes_from(before)).ok()?;

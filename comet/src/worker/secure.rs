@@ -18,13 +18,7 @@ const KEPT_BYTES: usize = 128 * 1024;
 ///
 /// # Errors
 /// The connection is broken.
-pub(super) fn send(
-    env: &Env,
-    scratch: &mut Vec<u8>,
-    fd: RawFd,
-    tls: Option<&mut Tls>,
-    bytes: &[u8],
-) -> io::Result<Sent> {
+pub(super) fn send(env: &Env, scratch: &mut Vec<u8>, fd: RawFd, tls: Option<&mut Tls>, bytes: &[u8]) -> io::Result<Sent> {
     let sent = match tls {
         None => {
             let taken = match sys::send(fd, bytes) {
@@ -53,7 +47,8 @@ impl Worker {
     /// Takes what came from the socket of a session behind TLS.
     pub(super) fn take_ciphertext(&mut self, key: Key, bytes: &mut [u8]) {
         let Some(slot) = self.sessions.get_mut(key) else { return };
-        let Some(tls) = slot.tls.as_deref_mut() else { return };
+        // After a fault nothing makes sense any more: what still comes is read over until the client has gone.
+        let Some(tls) = slot.tls.as_deref_mut().filter(|tls| !tls.has_failed()) else { return };
         let mut plain = std::mem::take(&mut self.plain);
         plain.clear();
         let before = tls.buffered_bytes();

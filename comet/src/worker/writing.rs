@@ -78,14 +78,15 @@ impl Worker {
             return self.queue(key, gather, 0);
         }
         let metrics = &self.env.metrics;
-        let Sent { taken: sent, full, .. } = match send(&self.env, &mut self.scratch, slot.fd(), slot.tls.as_deref_mut(), &gather.bytes) {
-            Ok(sent) => sent,
-            Err(_) => {
-                let pushes = gather.frames.iter().filter(|frame| frame.way != Way::Reply).count();
-                metrics.drop_pushes(Drop::Closing, pushes as u64);
-                return self.broken.push(key);
-            }
-        };
+        let Sent { taken: sent, full, .. } =
+            match send(&self.env, &mut self.scratch, slot.fd(), slot.tls.as_deref_mut(), &gather.bytes) {
+                Ok(sent) => sent,
+                Err(_) => {
+                    let pushes = gather.frames.iter().filter(|frame| frame.way != Way::Reply).count();
+                    metrics.drop_pushes(Drop::Closing, pushes as u64);
+                    return self.broken.push(key);
+                }
+            };
         let mut end = 0;
         let mut finished = [0; 4];
         for frame in &gather.frames {

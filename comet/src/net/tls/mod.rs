@@ -162,7 +162,12 @@ impl Tls {
         !self.unsent.is_empty()
     }
 
-    pub(crate) fn is_handshaking(&self) -> bool {
+    /// Whether nothing can be read or encrypted any more.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.phase == Phase::Failed
+    }
+
+    fn is_handshaking(&self) -> bool {
         self.phase == Phase::Handshaking
     }
 
@@ -289,14 +294,12 @@ impl Tls {
                     }
                     true
                 }
-                Ok(ConnectionState::EncodeTlsData(mut data)) => {
-                    put(out, 4096, |out| match data.encode(out) {
-                        Ok(len) => Ok(len),
-                        Err(EncodeError::InsufficientSize(size)) => Err(Some(size.required_size)),
-                        Err(EncodeError::AlreadyEncoded) => Err(None),
-                    })
-                    .is_some()
-                }
+                Ok(ConnectionState::EncodeTlsData(mut data)) => put(out, 4096, |out| match data.encode(out) {
+                    Ok(len) => Ok(len),
+                    Err(EncodeError::InsufficientSize(size)) => Err(Some(size.required_size)),
+                    Err(EncodeError::AlreadyEncoded) => Err(None),
+                })
+                .is_some(),
                 Ok(ConnectionState::TransmitTlsData(data)) => {
                     data.done();
                     true
