@@ -47,7 +47,7 @@ pub use config::{Config, RoomConfig};
 use link::LogicLink;
 use mailbox::{Command, Mailbox};
 use metrics::{Cell, WorkerMetrics};
-pub use net::tls::{Certificates, CertificatesError, CertificatesOptions, MinVersion};
+pub use net::tls::{CertificateFile, Certificates, CertificatesError, CertificatesOptions, MinVersion};
 use node::Node;
 use slab::Key;
 use worker::{Listener, Worker};
@@ -80,6 +80,8 @@ pub struct Comet {
     ws: Vec<SocketAddr>,
     tls: Vec<SocketAddr>,
     wss: Vec<SocketAddr>,
+    /// In use now: a reload changes them.
+    certificates: Mutex<Option<Certificates>>,
     threads: Mutex<Vec<JoinHandle<io::Result<()>>>>,
 }
 
@@ -120,7 +122,8 @@ impl Comet {
         let _ = node.mailboxes.set(workers.iter().map(Worker::mailbox).collect());
         let _ = node.workers.set(workers.iter().map(Worker::metrics).collect());
         // From here on an error drops the comet, which stops the workers that run already.
-        let comet = Self { node, config, tcp, ws, tls, wss, threads: Mutex::default() };
+        let certificates = Mutex::new(config.certificates.clone());
+        let comet = Self { node, config, tcp, ws, tls, wss, certificates, threads: Mutex::default() };
         for (index, worker) in workers.into_iter().enumerate() {
             let thread = std::thread::Builder::new().name(format!("comet-{index}")).spawn(move || worker.run())?;
             comet.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
@@ -146,6 +149,12 @@ impl Comet {
     /// WebSocket-over-TLS addresses as bound.
     pub fn wss(&self) -> &[SocketAddr] {
         &self.wss
+    }
+
+    /// The certificates that new connections are shown.
+    pub fn certificates(&self) -> Vec<CertificateFile> {
+        let certificates = self.certificates.lock().unwrap_or_else(PoisonError::into_inner);
+        certificates.as_ref().map(|certificates| certificates.files().to_vec()).unwrap_or_default()
     }
 
     /// The configuration it was started with.
@@ -213,6 +222,7 @@ impl Comet {
     /// listeners, workers and what a node may hold in all stay as they were started.
     pub fn reload(&self, config: Config) {
         let config = Arc::new(config);
+        *self.certificates.lock().unwrap_or_else(PoisonError::into_inner) = config.certificates.clone();
         for mailbox in self.mailboxes() {
             mailbox.post(Command::Reload(config.clone()));
         }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, Result};
-use perseid_comet::Comet;
+use perseid_comet::{Certificates, CertificatesOptions, Comet, MinVersion};
 use perseid_comet::link::LogicLink;
 use perseid_job::JobConsumer;
 use perseid_log::{EmbeddedConfig, EmbeddedLog, EventLog, Record, Start, Topic};
@@ -20,7 +20,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::unix_ms;
-use crate::config::{Auth, Settings};
+use crate::config::{Auth, Settings, TlsVersion};
 use crate::gate::{Gate, session_limits};
 use crate::limits::{open_files_max, sessions_within};
 use crate::parts::Parts;
@@ -37,6 +37,7 @@ pub struct Standalone {
     logic: Arc<Logic>,
     gate: Gate,
     settings: Settings,
+    certificates: Option<Certificates>,
     http: JoinHandle<()>,
     http_stop: CancellationToken,
 }
@@ -62,7 +63,8 @@ impl Standalone {
         logic.reload(session_limits(&settings));
 
         let link: Arc<dyn LogicLink> = Arc::new(Link { logic: logic.clone(), runtime: tokio::runtime::Handle::current() });
-        let comet = Arc::new(Comet::start(comet_config(&settings, started_ms), link)?);
+        let certificates = load_certificates(&settings, None)?;
+        let comet = Arc::new(Comet::start(comet_config(&settings, started_ms, certificates.clone()), link)?);
 
         let job = Arc::new(perseid_job::Metrics::default());
         let routes = Arc::new(RegistryRoutes(registry.clone()));
@@ -95,7 +97,7 @@ impl Standalone {
                 tracing::error!(%error, "the HTTP listener failed");
             }
         });
-        Ok(Self { parts, api, logic, gate, settings, http, http_stop })
+        Ok(Self { parts, api, logic, gate, settings, certificates, http, http_stop })
     }
 
     /// What runs.
@@ -111,20 +113,80 @@ impl Standalone {
             "pid": std::process::id(),
             "tcp": text(self.parts.comet.tcp()),
             "ws": text(self.parts.comet.ws()),
+            "tls": text(self.parts.comet.tls()),
+            "wss": text(self.parts.comet.wss()),
             "http": self.parts.http.first().map(ToString::to_string),
             "version": env!("CARGO_PKG_VERSION"),
         })
         .to_string()
     }
 
+    /// The certificates to go on with: those of the files as they are now, or, if these can't be used, those in use.
+    fn reload_certificates(&mut self, settings: &Settings) -> Option<Certificates> {
+        match load_certificates(settings, self.certificates.as_ref()) {
+            Ok(Some(fresh)) => self.certificates = Some(fresh),
+            Ok(None) if self.certificates.is_some() => {
+                tracing::warn!("no certificate is named any more: those in use stay, until a restart");
+            }
+            Ok(None) => {}
+            Err(error) => tracing::error!("the certificates were not read again, those in use stay: {error:#}"),
+        }
+        self.certificates.clone()
+    }
+
     /// Goes on with what may change while it runs: the keys that the table marks so.
     pub fn reload(&mut self, settings: Settings) {
-        let comet = comet_config(&settings, self.parts.started_ms);
+        let certificates = self.reload_certificates(&settings);
+        let comet = comet_config(&settings, self.parts.started_ms, certificates);
         self.parts.comet.reload(perseid_comet::Config { node_id: self.parts.comet.config().node_id.clone(), ..comet });
         self.api.reload(logic_config(&settings));
         self.logic.reload(session_limits(&settings));
         self.gate.reload(&settings);
         self.settings = settings;
+    }
+}
+
+/// The certificates that the configuration names; `None` without any.
+fn load_certificates(settings: &Settings, before: Option<&Certificates>) -> Result<Option<Certificates>> {
+    let tls = &settings.tls;
+    if tls.certificates.is_empty() {
+        return Ok(None);
+    }
+    let options = CertificatesOptions {
+        certificates: tls.certificates.iter().map(Into::into).collect(),
+        keys: tls.keys.iter().map(Into::into).collect(),
+        min_version: match tls.min_version {
+            TlsVersion::Tls12 => MinVersion::Tls12,
+            TlsVersion::Tls13 => MinVersion::Tls13,
+        },
+        cache_max: tls.cache_max,
+    };
+    let certificates = Certificates::load(&options, before)?;
+    let now_s = unix_ms() / 1000;
+    for file in certificates.files() {
+        if let Some(left_s) = file.not_after_s.map(|at_s| at_s.saturating_sub(now_s)).filter(|left_s| *left_s < EXPIRY_WARNING_S) {
+            let certificate = file.path.display();
+            match left_s {
+                0 => tracing::warn!(%certificate, "this certificate has expired: clients will refuse it"),
+                _ => tracing::warn!(%certificate, days = left_s / DAY_S, "this certificate expires soon"),
+            }
+        }
+    }
+    for key in &options.keys {
+        warn_if_readable(key);
+    }
+    Ok(Some(certificates))
+}
+
+const DAY_S: u64 = 86_400;
+/// Certificates that end sooner than this are warned of.
+const EXPIRY_WARNING_S: u64 = 14 * DAY_S;
+
+/// A private key is nobody else's to read.
+fn warn_if_readable(key: &std::path::Path) {
+    use std::os::unix::fs::PermissionsExt;
+    if std::fs::metadata(key).is_ok_and(|metadata| metadata.permissions().mode() & 0o004 != 0) {
+        tracing::warn!(key = %key.display(), "everybody on this machine can read this private key: chmod o-r");
     }
 }
 
@@ -171,7 +233,7 @@ fn restore_idempotency(log: &dyn EventLog, accept: &Accept, since_ms: u64) -> Re
     Ok(())
 }
 
-fn comet_config(settings: &Settings, started_ms: u64) -> perseid_comet::Config {
+fn comet_config(settings: &Settings, started_ms: u64, certificates: Option<Certificates>) -> perseid_comet::Config {
     let comet = &settings.comet;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     perseid_comet::Config {
@@ -181,6 +243,9 @@ fn comet_config(settings: &Settings, started_ms: u64) -> perseid_comet::Config {
         incarnation: (started_ms & 0xffff_ffff) as u32,
         tcp: comet.tcp.clone(),
         ws: comet.ws.clone(),
+        tls: comet.tls.clone(),
+        wss: settings.wss().to_vec(),
+        certificates,
         workers: if comet.workers == 0 { cores } else { comet.workers },
         limits: perseid_protocol::limits::Limits {
             auth_bytes_max: comet.auth_bytes_max,
