@@ -9,7 +9,7 @@
 //! ```
 //!
 //! Invariants:
-//! - a session's socket is full ⇔ its slot has an outbox ⇔ its member entry (if it is in a room) says `blocked`;
+//! - a session's socket is full (or ciphertext waits for it) ⇔ its slot has an outbox ⇔ its member entry (if it is in a room) says `blocked`;
 //! - while an outbox holds bytes, its session's cursor in the room's ring stands between two frames;
 //! - whatever is written to a session is written in order of arrival: frames of its room, pushes to all, its own.
 

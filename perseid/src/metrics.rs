@@ -134,7 +134,10 @@ fn node(out: &mut Out<'_>, parts: &Parts) -> fmt::Result {
     out.gauge("node_queued_bytes_max", "Their bound", parts.comet.config().node_bytes_max as u64)
 }
 
-fn transports(parts: &Parts, cells: fn(&WorkerMetrics) -> &[Cell; TRANSPORTS.len()]) -> Vec<(Vec<(&'static str, &'static str)>, u64)> {
+fn transports(
+    parts: &Parts,
+    cells: fn(&WorkerMetrics) -> &[Cell; TRANSPORTS.len()],
+) -> Vec<(Vec<(&'static str, &'static str)>, u64)> {
     let of = |index: usize| parts.sum(|metrics| &cells(metrics)[index]);
     TRANSPORTS.into_iter().enumerate().map(|(index, name)| (vec![("transport", name)], of(index))).collect()
 }
@@ -153,13 +156,12 @@ fn comet(out: &mut Out<'_>, parts: &Parts) -> fmt::Result {
         "TLS handshakes completed",
         handshakes.map(|(index, kind)| (vec![("kind", kind)], parts.sum(|m| &m.tls_handshakes[index]))),
     )?;
-    let faults = Fault::ALL.into_iter().map(|fault| (vec![("reason", fault.word())], parts.sum(|m| &m.tls_faults[fault as usize])));
+    let faults =
+        Fault::ALL.into_iter().map(|fault| (vec![("reason", fault.word())], parts.sum(|m| &m.tls_faults[fault as usize])));
     out.counters("tls_faults", "TLS connections that could not go on", faults)?;
     let certificates = parts.comet.certificates();
-    let names: Vec<(String, u64)> = certificates
-        .iter()
-        .filter_map(|file| Some((file.path.display().to_string(), file.not_after_s?)))
-        .collect();
+    let names: Vec<(String, u64)> =
+        certificates.iter().filter_map(|file| Some((file.path.display().to_string(), file.not_after_s?))).collect();
     let expiry = names.iter().map(|(path, at)| (vec![("file", path.as_str())], *at));
     out.gauges("tls_certificate_expiry_seconds", "When a certificate in use ends, unix time", expiry)?;
     out.counters(

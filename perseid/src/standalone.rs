@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, Result};
-use perseid_comet::{Certificates, CertificatesOptions, Comet, MinVersion};
 use perseid_comet::link::LogicLink;
+use perseid_comet::{Certificates, CertificatesOptions, Comet, MinVersion};
 use perseid_job::JobConsumer;
 use perseid_log::{EmbeddedConfig, EmbeddedLog, EventLog, Record, Start, Topic};
 use perseid_logic::{Accept, Api, Logic, ServeLimits};
@@ -164,7 +164,8 @@ fn load_certificates(settings: &Settings, before: Option<&Certificates>) -> Resu
     let certificates = Certificates::load(&options, before)?;
     let now_s = unix_ms() / 1000;
     for file in certificates.files() {
-        if let Some(left_s) = file.not_after_s.map(|at_s| at_s.saturating_sub(now_s)).filter(|left_s| *left_s < EXPIRY_WARNING_S) {
+        if let Some(left_s) = file.not_after_s.map(|at_s| at_s.saturating_sub(now_s)).filter(|left_s| *left_s < EXPIRY_WARNING_S)
+        {
             let certificate = file.path.display();
             match left_s {
                 0 => tracing::warn!(%certificate, "this certificate has expired: clients will refuse it"),
@@ -244,7 +245,7 @@ fn comet_config(settings: &Settings, started_ms: u64, certificates: Option<Certi
         tcp: comet.tcp.clone(),
         ws: comet.ws.clone(),
         tls: comet.tls.clone(),
-        wss: settings.wss().to_vec(),
+        wss: comet.wss.clone(),
         certificates,
         workers: if comet.workers == 0 { cores } else { comet.workers },
         limits: perseid_protocol::limits::Limits {

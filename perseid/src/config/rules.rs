@@ -156,7 +156,7 @@ impl<'a> Known<'a> {
         }
         let asked = [(tls, &settings.comet.tls), (wss, &settings.comet.wss)];
         for (entry, addresses) in asked.into_iter().filter_map(|(entry, addresses)| Some((entry?, addresses))) {
-            if count == 0 && !addresses.is_empty() && entry.origin != Origin::Default {
+            if count == 0 && !addresses.is_empty() {
                 problems.push(Problem {
                     place: entry.origin.clone(),
                     subject: entry.key.path(),

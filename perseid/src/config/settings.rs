@@ -17,6 +17,9 @@ const SECOND_MS: u64 = 1_000;
 const HOUR_MS: u64 = 3_600 * SECOND_MS;
 const DAY_MS: u64 = 24 * HOUR_MS;
 
+/// `comet.wss` where there are certificates and it is not set.
+pub(super) const WSS_DEFAULT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 3103);
+
 settings! {
     /// The process itself.
     node: Node {
@@ -42,8 +45,8 @@ settings! {
         /// Where TCP clients connect behind TLS, with the certificates of `[tls]`.
         tls: Vec<SocketAddr> = "", Kind::Addresses, Restart, "--tls";
         /// Where WebSocket clients connect behind TLS, on the path `/sub`, with the certificates of
-        /// `[tls]`. Unless it is set, it counts only where there are certificates.
-        wss: Vec<SocketAddr> = "127.0.0.1:3103", Kind::Addresses, Restart, "--wss";
+        /// `[tls]`. Where there are certificates, and this is not set, it is `127.0.0.1:3103`.
+        wss: Vec<SocketAddr> = "", Kind::Addresses, Restart, "--wss";
         /// Threads that serve sessions. 0: one per core.
         workers: usize = "0", count(0, 64), Restart;
         /// A connection that has not sent its AUTH after this time is closed.
@@ -226,18 +229,13 @@ settings! {
 }
 
 impl Settings {
-    /// Where WebSocket clients connect behind TLS: nowhere without certificates.
-    pub fn wss(&self) -> &[SocketAddr] {
-        if self.tls.certificates.is_empty() { &[] } else { &self.comet.wss }
-    }
-
     /// Every listening address with the path of its key.
     pub fn listeners(&self) -> Vec<(&'static str, SocketAddr)> {
         let lists = [
             ("comet.tcp", &self.comet.tcp[..]),
             ("comet.ws", &self.comet.ws),
             ("comet.tls", &self.comet.tls),
-            ("comet.wss", self.wss()),
+            ("comet.wss", &self.comet.wss),
             ("logic.http", &self.logic.http),
         ];
         lists.into_iter().flat_map(|(path, list)| list.iter().map(move |address| (path, *address))).collect()
