@@ -1,6 +1,7 @@
 //! Everything again, over TLS: the tests of both transports, with clients that encrypt.
 
-#![allow(clippy::unwrap_used)]
+// Each module brings the support along, which is what makes its clients encrypt.
+#![allow(clippy::unwrap_used, clippy::duplicate_mod)]
 
 #[path = "auth.rs"]
 mod auth;

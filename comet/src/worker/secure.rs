@@ -47,8 +47,8 @@ impl Worker {
     /// Takes what came from the socket of a session behind TLS.
     pub(super) fn take_ciphertext(&mut self, key: Key, bytes: &mut [u8]) {
         let Some(slot) = self.sessions.get_mut(key) else { return };
-        // After a fault nothing makes sense any more: what still comes is read over until the client has gone.
-        let Some(tls) = slot.tls.as_deref_mut().filter(|tls| !tls.has_failed()) else { return };
+        // What comes after our last word is read over, until the client has gone.
+        let Some(tls) = slot.tls.as_deref_mut().filter(|tls| !tls.has_ended()) else { return };
         let mut plain = std::mem::take(&mut self.plain);
         plain.clear();
         let before = tls.buffered_bytes();

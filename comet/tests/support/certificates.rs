@@ -65,10 +65,15 @@ pub(crate) fn directory() -> &'static Path {
     AUTHORITY.dir.path()
 }
 
+/// The authority's own certificate.
+pub(crate) fn root() -> rustls::pki_types::CertificateDer<'static> {
+    AUTHORITY.issuer.der().clone()
+}
+
 /// A client that trusts the authority, and remembers sessions.
 pub(crate) fn client_config() -> ClientConfig {
     let mut roots = RootCertStore::empty();
-    roots.add(AUTHORITY.issuer.der().clone()).unwrap();
+    roots.add(root()).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()

@@ -76,11 +76,16 @@ impl Client {
 
     /// A client on a connection that is there.
     pub(crate) fn on(stream: Stream, wire: Wire) -> Self {
-        let mut client = Self { stream, wire, raw: Vec::new(), events: VecDeque::new(), ended: false, seq: 0 };
+        let mut client = Self::on_quiet(stream, wire);
         if wire.websocket {
             client.upgrade();
         }
         client
+    }
+
+    /// The same, and nothing is said.
+    pub(crate) fn on_quiet(stream: Stream, wire: Wire) -> Self {
+        Self { stream, wire, raw: Vec::new(), events: VecDeque::new(), ended: false, seq: 0 }
     }
 
     /// Connected, and nothing said.
@@ -105,6 +110,11 @@ impl Client {
 
     fn upgrade(&mut self) {
         self.send_raw(UPGRADE);
+        self.take_upgrade();
+    }
+
+    /// Reads the answer to [`UPGRADE`].
+    pub(crate) fn take_upgrade(&mut self) {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
             let mut byte = [0];

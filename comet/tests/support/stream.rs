@@ -53,10 +53,13 @@ impl Stream {
         while conn.is_handshaking() {
             conn.complete_io(&mut tcp)?;
         }
-        Ok(Self {
-            tcp,
-            tls: Some(Arc::new(Secure { conn: Mutex::new(conn), writing: Mutex::default(), received: Mutex::default() })),
-        })
+        Ok(Self::with(tcp, conn))
+    }
+
+    /// A connection whose handshake is done.
+    pub(crate) fn with(tcp: TcpStream, conn: ClientConnection) -> Self {
+        let secure = Secure { conn: Mutex::new(conn), writing: Mutex::default(), received: Mutex::default() };
+        Self { tcp, tls: Some(Arc::new(secure)) }
     }
 
     pub(crate) fn tcp(&self) -> &TcpStream {

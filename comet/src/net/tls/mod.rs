@@ -162,9 +162,9 @@ impl Tls {
         !self.unsent.is_empty()
     }
 
-    /// Whether nothing can be read or encrypted any more.
-    pub(crate) fn has_failed(&self) -> bool {
-        self.phase == Phase::Failed
+    /// Whether nothing can be encrypted any more, and what still comes makes no difference.
+    pub(crate) fn has_ended(&self) -> bool {
+        matches!(self.phase, Phase::Closing | Phase::Failed)
     }
 
     fn is_handshaking(&self) -> bool {
@@ -294,12 +294,15 @@ impl Tls {
                     }
                     true
                 }
-                Ok(ConnectionState::EncodeTlsData(mut data)) => put(out, 4096, |out| match data.encode(out) {
-                    Ok(len) => Ok(len),
-                    Err(EncodeError::InsufficientSize(size)) => Err(Some(size.required_size)),
-                    Err(EncodeError::AlreadyEncoded) => Err(None),
-                })
-                .is_some(),
+                Ok(ConnectionState::EncodeTlsData(mut data)) => {
+                    let whole = put(out, 4096, |out| match data.encode(out) {
+                        Ok(len) => Ok(len),
+                        Err(EncodeError::InsufficientSize(size)) => Err(Some(size.required_size)),
+                        Err(EncodeError::AlreadyEncoded) => Err(None),
+                    });
+                    // After an error that is the alert, and rustls must not look at what caused it again.
+                    whole.is_some() && error.is_none()
+                }
                 Ok(ConnectionState::TransmitTlsData(data)) => {
                     data.done();
                     true
@@ -328,7 +331,7 @@ impl Tls {
                 }
                 // Early data is never offered; a state that is not known yet can't be gone on from.
                 Ok(ConnectionState::BlockedHandshake | ConnectionState::Closed | _) => false,
-                // What rustls has to say about it comes next, then the same error again.
+                // What rustls has to say about it comes next.
                 Err(found) if error.is_none() => {
                     error = Some(Fault::of(&found, self.phase));
                     true
