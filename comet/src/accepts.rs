@@ -1,12 +1,23 @@
 //! Sets of accepted operations, one copy for all sessions of a worker that accept the same.
 
 use std::collections::HashMap;
+use std::num::NonZeroU32;
 
 use perseid_protocol::operations::OperationSet;
 
-/// Names a set in an [`Interner`].
+/// Names a set in an [`Interner`]: its index plus one, so that a slot's `Option` of it takes four bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct AcceptsId(u32);
+pub(crate) struct AcceptsId(NonZeroU32);
+
+impl AcceptsId {
+    fn of(index: u32) -> Self {
+        Self(NonZeroU32::MIN.saturating_add(index))
+    }
+
+    const fn index(self) -> usize {
+        self.0.get() as usize - 1
+    }
+}
 
 #[derive(Debug, Default)]
 pub(crate) struct Interner {
@@ -20,7 +31,7 @@ impl Interner {
     pub(crate) fn intern(&mut self, set: OperationSet) -> AcceptsId {
         if let Some(&id) = self.ids.get(&set) {
             self.sets[id as usize].1 += 1;
-            return AcceptsId(id);
+            return AcceptsId::of(id);
         }
         let id = self.free.pop().unwrap_or_else(|| {
             self.sets.push((OperationSet::default(), 0));
@@ -29,20 +40,20 @@ impl Interner {
         });
         self.sets[id as usize] = (set.clone(), 1);
         self.ids.insert(set, id);
-        AcceptsId(id)
+        AcceptsId::of(id)
     }
 
     pub(crate) fn get(&self, id: AcceptsId) -> &OperationSet {
-        &self.sets[id.0 as usize].0
+        &self.sets[id.index()].0
     }
 
     pub(crate) fn release(&mut self, id: AcceptsId) {
-        let entry = &mut self.sets[id.0 as usize];
+        let entry = &mut self.sets[id.index()];
         entry.1 -= 1;
         if entry.1 == 0 {
             let set = std::mem::take(&mut entry.0);
             self.ids.remove(&set);
-            self.free.push(id.0);
+            self.free.push(id.index() as u32);
         }
     }
 }

@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 
 use perseid_protocol::limits::{self, Limits};
 
+use crate::net::tls::Certificates;
+
 /// Configuration of a comet.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -17,6 +19,12 @@ pub struct Config {
     pub tcp: Vec<SocketAddr>,
     /// WebSocket listeners.
     pub ws: Vec<SocketAddr>,
+    /// TCP listeners behind TLS; they need `certificates`.
+    pub tls: Vec<SocketAddr>,
+    /// WebSocket listeners behind TLS; they need `certificates`.
+    pub wss: Vec<SocketAddr>,
+    /// What the TLS listeners show.
+    pub certificates: Option<Certificates>,
     /// Worker threads, 1 to [`WORKERS_MAX`].
     pub workers: usize,
     /// Bounds of the protocol.
@@ -77,6 +85,9 @@ impl Default for Config {
             incarnation: 1,
             tcp: Vec::new(),
             ws: Vec::new(),
+            tls: Vec::new(),
+            wss: Vec::new(),
+            certificates: None,
             workers: 1,
             limits: Limits::default(),
             heartbeat_ms: 240_000,

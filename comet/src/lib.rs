@@ -6,7 +6,7 @@
 //! worker/    one thread: commands · rooms · pushes to all · timers · accepting · reading · writing · ending
 //! session slab wheel outbox gather     a session's slot, and what it has only while it needs it
 //! room ring broadcast                  what many sessions get
-//! net/       listeners, WebSocket codec, three system calls
+//! net/       listeners, TLS, WebSocket codec, three system calls
 //! node       what the workers share: room directory, byte budget, mailboxes
 //! ```
 //!
@@ -47,6 +47,7 @@ pub use config::{Config, RoomConfig};
 use link::LogicLink;
 use mailbox::{Command, Mailbox};
 use metrics::{Cell, WorkerMetrics};
+pub use net::tls::{CertificateFile, Certificates, CertificatesError, CertificatesOptions, MinVersion};
 use node::Node;
 use slab::Key;
 use worker::{Listener, Worker};
@@ -62,6 +63,9 @@ pub enum StartError {
         /// Why not.
         source: io::Error,
     },
+    /// There are TLS listeners, and nothing to show.
+    #[error("can't listen for TLS on {0}: no certificate is given")]
+    NoCertificate(SocketAddr),
     /// The system refused a thread or a poll.
     #[error("can't start a worker: {0}")]
     Worker(#[from] io::Error),
@@ -74,6 +78,10 @@ pub struct Comet {
     config: Arc<Config>,
     tcp: Vec<SocketAddr>,
     ws: Vec<SocketAddr>,
+    tls: Vec<SocketAddr>,
+    wss: Vec<SocketAddr>,
+    /// In use now: a reload changes them.
+    certificates: Mutex<Option<Certificates>>,
     threads: Mutex<Vec<JoinHandle<io::Result<()>>>>,
 }
 
@@ -87,19 +95,24 @@ impl Comet {
         let config = Arc::new(config);
         let node = Arc::new(Node::new(config.node_bytes_max));
         let mut listeners: Vec<Vec<Listener>> = (0..workers).map(|_| Vec::new()).collect();
-        let mut bind = |addrs: &[SocketAddr], websocket| -> Result<Vec<SocketAddr>, StartError> {
+        if let (None, Some(addr)) = (&config.certificates, config.tls.iter().chain(&config.wss).next()) {
+            return Err(StartError::NoCertificate(*addr));
+        }
+        let mut bind = |addrs: &[SocketAddr], websocket, tls| -> Result<Vec<SocketAddr>, StartError> {
             let mut bound = Vec::new();
             for &addr in addrs {
                 let (at, sockets) = net::listener::bind(addr, workers).map_err(|source| StartError::Bind { addr, source })?;
                 bound.push(at);
                 for (worker, socket) in listeners.iter_mut().zip(sockets) {
-                    worker.push(Listener { socket, websocket });
+                    worker.push(Listener { socket, websocket, tls });
                 }
             }
             Ok(bound)
         };
-        let tcp = bind(&config.tcp, false)?;
-        let ws = bind(&config.ws, true)?;
+        let tcp = bind(&config.tcp, false, false)?;
+        let ws = bind(&config.ws, true, false)?;
+        let tls = bind(&config.tls, false, true)?;
+        let wss = bind(&config.wss, true, true)?;
         let workers: Vec<Worker> = listeners
             .into_iter()
             .zip(0..)
@@ -109,7 +122,8 @@ impl Comet {
         let _ = node.mailboxes.set(workers.iter().map(Worker::mailbox).collect());
         let _ = node.workers.set(workers.iter().map(Worker::metrics).collect());
         // From here on an error drops the comet, which stops the workers that run already.
-        let comet = Self { node, config, tcp, ws, threads: Mutex::default() };
+        let certificates = Mutex::new(config.certificates.clone());
+        let comet = Self { node, config, tcp, ws, tls, wss, certificates, threads: Mutex::default() };
         for (index, worker) in workers.into_iter().enumerate() {
             let thread = std::thread::Builder::new().name(format!("comet-{index}")).spawn(move || worker.run())?;
             comet.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
@@ -127,7 +141,23 @@ impl Comet {
         &self.ws
     }
 
-    /// The configuration it runs with.
+    /// TLS addresses as bound.
+    pub fn tls(&self) -> &[SocketAddr] {
+        &self.tls
+    }
+
+    /// WebSocket-over-TLS addresses as bound.
+    pub fn wss(&self) -> &[SocketAddr] {
+        &self.wss
+    }
+
+    /// The certificates that new connections are shown.
+    pub fn certificates(&self) -> Vec<CertificateFile> {
+        let certificates = self.certificates.lock().unwrap_or_else(PoisonError::into_inner);
+        certificates.as_ref().map(|certificates| certificates.files().to_vec()).unwrap_or_default()
+    }
+
+    /// The configuration it was started with.
     pub fn config(&self) -> &Config {
         &self.config
     }
@@ -188,10 +218,11 @@ impl Comet {
         }
     }
 
-    /// Goes on with another configuration: timeouts and limits count from now on; listeners, workers and what a node may
-    /// hold in all stay as they were started.
+    /// Goes on with another configuration: timeouts and limits count from now on, certificates for new connections;
+    /// listeners, workers and what a node may hold in all stay as they were started.
     pub fn reload(&self, config: Config) {
         let config = Arc::new(config);
+        *self.certificates.lock().unwrap_or_else(PoisonError::into_inner) = config.certificates.clone();
         for mailbox in self.mailboxes() {
             mailbox.post(Command::Reload(config.clone()));
         }

@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use perseid_protocol::CloseReason;
 use perseid_protocol::push::Drop;
 
+use crate::net::tls::Fault;
+
 /// A number that one thread writes and others read.
 #[derive(Debug, Default)]
 pub struct Cell(AtomicU64);
@@ -50,17 +52,24 @@ impl Histogram {
     }
 }
 
-/// Counters and gauges of one worker. Arrays by transport: 0 TCP, 1 WebSocket.
+/// What clients connect by, in the order of arrays by transport.
+pub const TRANSPORTS: [&str; 4] = ["tcp", "websocket", "tls", "wss"];
+
+/// Counters and gauges of one worker. Arrays by transport are in the order of [`TRANSPORTS`].
 #[derive(Debug, Default)]
 pub struct WorkerMetrics {
     /// Connections accepted, by transport.
-    pub accepted: [Cell; 2],
+    pub accepted: [Cell; 4],
     /// Connections open now, by transport.
-    pub connections: [Cell; 2],
+    pub connections: [Cell; 4],
     /// Sessions that are past AUTH now, by transport.
-    pub sessions: [Cell; 2],
+    pub sessions: [Cell; 4],
     /// Connections turned away at the door: too many sessions, or draining.
     pub turned_away: Cell,
+    /// TLS handshakes completed: 0 with a certificate, 1 resumed.
+    pub tls_handshakes: [Cell; 2],
+    /// TLS connections that could not go on, by [`Fault`].
+    pub tls_faults: [Cell; Fault::ALL.len()],
     /// Accepting failed (file descriptors, memory): the listener paused.
     pub accept_errors: Cell,
     /// AUTH accepted.
@@ -110,6 +119,10 @@ impl WorkerMetrics {
                 cell.add(*count);
             }
         }
+    }
+
+    pub(crate) fn fail_tls(&self, fault: Fault) {
+        self.tls_faults[fault as usize].inc();
     }
 
     pub(crate) fn end(&self, reason: CloseReason) {

@@ -2,4 +2,5 @@
 
 pub(crate) mod listener;
 pub(crate) mod sys;
+pub mod tls;
 pub mod websocket;

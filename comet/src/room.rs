@@ -17,6 +17,8 @@ pub(crate) struct Member {
     pub(crate) cursor: u64,
     pub(crate) fd: RawFd,
     pub(crate) session: Key,
+    /// What it gets has to be encrypted.
+    pub(crate) tls: bool,
     /// Its socket is full: whoever finds it writable goes on.
     pub(crate) blocked: bool,
 }

@@ -8,6 +8,7 @@ use perseid_protocol::session::server::{Phase, ReplyTo, Session as Rules};
 
 use crate::accepts::AcceptsId;
 use crate::encoding::Encoding;
+use crate::net::tls::Tls;
 use crate::net::websocket::Decoder;
 use crate::outbox::Outbox;
 
@@ -86,6 +87,8 @@ pub(crate) struct Slot {
     pub(crate) broadcasts_seen: u64,
     pub(crate) input: Option<Box<Input>>,
     pub(crate) decoder: Decoder,
+    /// Present if what travels is encrypted.
+    pub(crate) tls: Option<Box<Tls>>,
     /// Present while the socket is full.
     pub(crate) outbox: Option<Box<Outbox>>,
     /// When a closing connection is dropped even if the peer stays, in seconds of the worker's time; 0 = not closing.
@@ -99,12 +102,23 @@ pub(crate) struct Slot {
     pub(crate) watches_writing: bool,
 }
 
-// What a million idle sessions cost. TLS will be boxed.
-const _: () = assert!(size_of::<Slot>() <= 128);
+// What a million idle sessions cost, TLS apart.
+// (A debug build's sockets carry a number more.)
+const _: () = assert!(size_of::<Slot>() <= 128 + if cfg!(debug_assertions) { 8 } else { 0 });
+
+/// Index of a transport in [`TRANSPORTS`](crate::metrics::TRANSPORTS).
+pub(crate) const fn transport(websocket: bool, tls: bool) -> usize {
+    websocket as usize | (tls as usize) << 1
+}
 
 impl Slot {
     pub(crate) fn fd(&self) -> RawFd {
         self.stream.as_raw_fd()
+    }
+
+    /// Index of the transport in [`TRANSPORTS`](crate::metrics::TRANSPORTS).
+    pub(crate) fn transport(&self) -> usize {
+        transport(self.wire != Wire::Tcp, self.tls.is_some())
     }
 
     pub(crate) fn encoding(&self) -> Encoding {

@@ -9,7 +9,7 @@
 //! ```
 //!
 //! Invariants:
-//! - a session's socket is full ⇔ its slot has an outbox ⇔ its member entry (if it is in a room) says `blocked`;
+//! - a session's socket is full (or ciphertext waits for it) ⇔ its slot has an outbox ⇔ its member entry (if it is in a room) says `blocked`;
 //! - while an outbox holds bytes, its session's cursor in the room's ring stands between two frames;
 //! - whatever is written to a session is written in order of arrival: frames of its room, pushes to all, its own.
 
@@ -19,6 +19,7 @@ mod ending;
 mod frames;
 mod reading;
 mod rooms;
+mod secure;
 mod timers;
 mod writing;
 
@@ -38,10 +39,11 @@ use crate::gather::Gather;
 use crate::link::LogicLink;
 use crate::mailbox::{Command, Mailbox};
 use crate::metrics::WorkerMetrics;
+use crate::net::tls::Tls;
 use crate::net::websocket::Decoder;
 use crate::node::Node;
 use crate::room::Room;
-use crate::session::{Slot, Wire};
+use crate::session::{Slot, Wire, transport};
 use crate::slab::{Key, Slab};
 use crate::wheel::Wheel;
 
@@ -63,6 +65,7 @@ const ACCEPT_PAUSE_MS: u64 = 100;
 pub(crate) struct Listener {
     pub(crate) socket: mio::net::TcpListener,
     pub(crate) websocket: bool,
+    pub(crate) tls: bool,
 }
 
 /// What everything in a worker needs and nothing changes, and the time of this turn.
@@ -116,6 +119,9 @@ pub(crate) struct Worker {
     /// Counts pushes as they arrive.
     arrivals: u64,
     read_buffer: Vec<u8>,
+    /// Plaintext of what was just read, and ciphertext of what is being written: of one session after the other.
+    plain: Vec<u8>,
+    scratch: Vec<u8>,
     read_more: Vec<Key>,
     replies: Gather,
     gather: Gather,
@@ -162,6 +168,8 @@ impl Worker {
             due: Vec::new(),
             arrivals: 0,
             read_buffer: vec![0; READ_BYTES],
+            plain: Vec::new(),
+            scratch: Vec::new(),
             read_more: Vec::new(),
             replies: Gather::default(),
             gather: Gather::default(),
@@ -281,9 +289,9 @@ impl Worker {
     fn accept(&mut self, index: usize) {
         for _ in 0..ACCEPTS_PER_TURN {
             let Some(listener) = self.listeners.get(index) else { return };
-            let websocket = listener.websocket;
+            let (websocket, tls) = (listener.websocket, listener.tls);
             match listener.socket.accept() {
-                Ok((stream, _)) => self.open(stream, websocket),
+                Ok((stream, _)) => self.open(stream, websocket, tls),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 // The peer has gone before we looked: nothing to do with the listener.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
@@ -315,13 +323,27 @@ impl Worker {
         }
     }
 
-    fn open(&mut self, mut stream: mio::net::TcpStream, websocket: bool) {
-        let transport = usize::from(websocket);
+    /// TLS for a new connection; `None` (and counted) if there is nothing to show.
+    fn new_tls(&self, websocket: bool) -> Option<Box<Tls>> {
+        let certificates = self.env.config.certificates.as_ref();
+        let tls = certificates.and_then(|certificates| Tls::new(certificates.server_config(websocket)).ok());
+        if tls.is_none() {
+            self.env.metrics.turned_away.inc();
+        }
+        tls.map(Box::new)
+    }
+
+    fn open(&mut self, mut stream: mio::net::TcpStream, websocket: bool, tls: bool) {
+        let transport = transport(websocket, tls);
         let max = self.env.config.sessions_max;
         if self.drain.is_some() || (max > 0 && self.env.node.connections() >= max as u64) {
             self.env.metrics.turned_away.inc();
             return;
         }
+        let tls = match tls.then(|| self.new_tls(websocket)) {
+            Some(None) => return,
+            tls => tls.flatten(),
+        };
         let env = &self.env;
         let registry = self.poll.registry();
         let wheel_tick = self.wheel.tick_of(env.now_ms + env.config.limits.handshake_ms);
@@ -341,6 +363,7 @@ impl Worker {
                 broadcasts_seen,
                 input: None,
                 decoder: Decoder::default(),
+                tls,
                 outbox: None,
                 linger_until_s: 0,
                 wire: if websocket { Wire::Upgrading } else { Wire::Tcp },

@@ -59,7 +59,7 @@ fn two_thousand_come_and_go_and_leave_nothing() {
         test.logic.answer_all();
         test.assert_empty();
     }
-    assert_eq!(test.sum(|metrics| &metrics.accepted[0]) + test.sum(|metrics| &metrics.accepted[1]), 6000);
+    assert_eq!((0..4).map(|transport| test.sum(|metrics| &metrics.accepted[transport])).sum::<u64>(), 6000);
 }
 
 #[test]

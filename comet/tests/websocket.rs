@@ -196,7 +196,10 @@ fn ping_and_close_are_answered() {
 #[test]
 fn tungstenite_gets_along_with_it() {
     let test = TestComet::start(config());
-    let (mut socket, response) = tungstenite::connect(format!("ws://{}/sub?from=test", test.ws())).unwrap();
+    let (mut socket, response) = {
+        let stream = Client::connect(test.ws(), TCP, None).stream;
+        tungstenite::client(format!("ws://{}/sub?from=test", test.ws()), stream).unwrap()
+    };
     assert_eq!(response.status(), 101);
     let body = serde_json::to_vec(&auth_in("k", "live://1", &[1000])).unwrap();
     socket.send(tungstenite::Message::Binary(classic(1, op::AUTH, 1, &body).into())).unwrap();

@@ -1,6 +1,7 @@
 //! The program `perseid`: command line, configuration, and the composition of the parts.
 
 pub mod admin;
+pub mod certificates;
 pub mod cli;
 pub mod clock;
 pub mod commands;

@@ -9,7 +9,8 @@ use axum::Router;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use axum::routing::get;
-use perseid_comet::metrics::{Cell, Histogram, SECONDS_BOUNDS, WorkerMetrics};
+use perseid_comet::metrics::{Cell, Histogram, SECONDS_BOUNDS, TRANSPORTS, WorkerMetrics};
+use perseid_comet::net::tls::Fault;
 use perseid_log::{ConsumerState, HistogramSnapshot};
 use perseid_protocol::CloseReason;
 use perseid_protocol::push::Drop;
@@ -24,7 +25,6 @@ use crate::limits::open_files_max;
 use crate::parts::Parts;
 
 const CONTENT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-const TRANSPORTS: [&str; 2] = ["tcp", "websocket"];
 const WAYS: [&str; 3] = ["direct", "room", "all"];
 
 /// The route.
@@ -134,7 +134,10 @@ fn node(out: &mut Out<'_>, parts: &Parts) -> fmt::Result {
     out.gauge("node_queued_bytes_max", "Their bound", parts.comet.config().node_bytes_max as u64)
 }
 
-fn transports(parts: &Parts, cells: fn(&WorkerMetrics) -> &[Cell; 2]) -> Vec<(Vec<(&'static str, &'static str)>, u64)> {
+fn transports(
+    parts: &Parts,
+    cells: fn(&WorkerMetrics) -> &[Cell; TRANSPORTS.len()],
+) -> Vec<(Vec<(&'static str, &'static str)>, u64)> {
     let of = |index: usize| parts.sum(|metrics| &cells(metrics)[index]);
     TRANSPORTS.into_iter().enumerate().map(|(index, name)| (vec![("transport", name)], of(index))).collect()
 }
@@ -147,6 +150,20 @@ fn comet(out: &mut Out<'_>, parts: &Parts) -> fmt::Result {
     out.counter("client_turned_away", "Connections turned away at the door", sum(|m| &m.turned_away))?;
     out.counter("client_accept_errors", "Accepts that failed; the listener paused", sum(|m| &m.accept_errors))?;
     out.counter("client_upgrades_refused", "WebSocket upgrades refused", sum(|m| &m.upgrades_refused))?;
+    let handshakes = ["full", "resumed"].into_iter().enumerate();
+    out.counters(
+        "tls_handshakes",
+        "TLS handshakes completed",
+        handshakes.map(|(index, kind)| (vec![("kind", kind)], parts.sum(|m| &m.tls_handshakes[index]))),
+    )?;
+    let faults =
+        Fault::ALL.into_iter().map(|fault| (vec![("reason", fault.word())], parts.sum(|m| &m.tls_faults[fault as usize])));
+    out.counters("tls_faults", "TLS connections that could not go on", faults)?;
+    let certificates = parts.comet.certificates();
+    let names: Vec<(String, u64)> =
+        certificates.iter().filter_map(|file| Some((file.path.display().to_string(), file.not_after_s?))).collect();
+    let expiry = names.iter().map(|(path, at)| (vec![("file", path.as_str())], *at));
+    out.gauges("tls_certificate_expiry_seconds", "When a certificate in use ends, unix time", expiry)?;
     out.counters(
         "client_auth",
         "AUTH frames by outcome",

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, Result};
-use perseid_comet::Comet;
 use perseid_comet::link::LogicLink;
+use perseid_comet::{Certificates, Comet};
 use perseid_job::JobConsumer;
 use perseid_log::{EmbeddedConfig, EmbeddedLog, EventLog, Record, Start, Topic};
 use perseid_logic::{Accept, Access, Api, Logic, Scope, ServeLimits, Tokens};
@@ -27,7 +27,7 @@ use crate::gate::{Gate, session_limits};
 use crate::limits::{open_files_max, sessions_within};
 use crate::parts::Parts;
 use crate::telemetry::LogLevel;
-use crate::{admin, console, metrics, stats};
+use crate::{admin, certificates, console, metrics, stats};
 use adapters::{Addresses, CallLane, Link, OneNode, RegistryRoutes};
 use drain::Drain;
 
@@ -42,6 +42,7 @@ pub struct Standalone {
     access: Arc<Access>,
     drain: Arc<Drain>,
     settings: Settings,
+    certificates: Option<Certificates>,
     http: JoinHandle<()>,
     http_stop: CancellationToken,
 }
@@ -68,7 +69,8 @@ impl Standalone {
         logic.reload(session_limits(&settings));
 
         let link: Arc<dyn LogicLink> = Arc::new(Link { logic: logic.clone(), runtime: tokio::runtime::Handle::current() });
-        let comet = Arc::new(Comet::start(comet_config(&settings, started_ms), link)?);
+        let certificates = certificates::load(&settings, None)?;
+        let comet = Arc::new(Comet::start(comet_config(&settings, started_ms, certificates.clone()), link)?);
 
         let job = Arc::new(perseid_job::Metrics::default());
         let routes = Arc::new(RegistryRoutes(registry.clone()));
@@ -103,7 +105,7 @@ impl Standalone {
                 tracing::error!(%error, "the HTTP listener failed");
             }
         });
-        Ok(Self { parts, api, logic, gate, access, drain, settings, http, http_stop })
+        Ok(Self { parts, api, logic, gate, access, drain, settings, certificates, http, http_stop })
     }
 
     /// What runs.
@@ -119,15 +121,31 @@ impl Standalone {
             "pid": std::process::id(),
             "tcp": text(self.parts.comet.tcp()),
             "ws": text(self.parts.comet.ws()),
+            "tls": text(self.parts.comet.tls()),
+            "wss": text(self.parts.comet.wss()),
             "http": self.parts.http.first().map(ToString::to_string),
             "version": env!("CARGO_PKG_VERSION"),
         })
         .to_string()
     }
 
+    /// The certificates to go on with: those of the files as they are now, or, if these can't be used, those in use.
+    fn reload_certificates(&mut self, settings: &Settings) -> Option<Certificates> {
+        match certificates::load(settings, self.certificates.as_ref()) {
+            Ok(Some(fresh)) => self.certificates = Some(fresh),
+            Ok(None) if self.certificates.is_some() => {
+                tracing::warn!("no certificate is named any more: those in use stay, until a restart");
+            }
+            Ok(None) => {}
+            Err(error) => tracing::error!("the certificates were not read again, those in use stay: {error:#}"),
+        }
+        self.certificates.clone()
+    }
+
     /// Goes on with what may change while it runs: the keys that the table marks so.
     pub fn reload(&mut self, settings: Settings) {
-        let comet = comet_config(&settings, self.parts.started_ms);
+        let certificates = self.reload_certificates(&settings);
+        let comet = comet_config(&settings, self.parts.started_ms, certificates);
         self.parts.comet.reload(perseid_comet::Config { node_id: self.parts.comet.config().node_id.clone(), ..comet });
         self.api.reload(logic_config(&settings));
         self.logic.reload(session_limits(&settings));
@@ -216,7 +234,7 @@ fn restore_idempotency(log: &dyn EventLog, accept: &Accept, since_ms: u64) -> Re
     Ok(())
 }
 
-fn comet_config(settings: &Settings, started_ms: u64) -> perseid_comet::Config {
+fn comet_config(settings: &Settings, started_ms: u64, certificates: Option<Certificates>) -> perseid_comet::Config {
     let comet = &settings.comet;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     perseid_comet::Config {
@@ -226,6 +244,9 @@ fn comet_config(settings: &Settings, started_ms: u64) -> perseid_comet::Config {
         incarnation: (started_ms & 0xffff_ffff) as u32,
         tcp: comet.tcp.clone(),
         ws: comet.ws.clone(),
+        tls: comet.tls.clone(),
+        wss: comet.wss.clone(),
+        certificates,
         workers: if comet.workers == 0 { cores } else { comet.workers },
         limits: perseid_protocol::limits::Limits {
             auth_bytes_max: comet.auth_bytes_max,

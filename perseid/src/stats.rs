@@ -6,6 +6,7 @@ use axum::Json;
 use axum::Router;
 use axum::http::header::CACHE_CONTROL;
 use axum::routing::get;
+use perseid_comet::metrics::{Cell, TRANSPORTS, WorkerMetrics};
 use perseid_log::HistogramSnapshot;
 use perseid_protocol::CloseReason;
 use perseid_protocol::push::Drop;
@@ -26,7 +27,11 @@ pub fn router(parts: Arc<Parts>) -> Router {
 fn stats(parts: &Parts) -> Value {
     let comet = &parts.comet;
     let log = parts.log.status();
-    let by_transport = |counter: fn(&perseid_comet::metrics::WorkerMetrics) -> &[perseid_comet::metrics::Cell; 2]| json!({ "tcp": parts.sum(|metrics| &counter(metrics)[0]), "websocket": parts.sum(|metrics| &counter(metrics)[1]) });
+    // Both ways of each transport together, and how many of them are encrypted.
+    let by_transport = |counter: fn(&WorkerMetrics) -> &[Cell; TRANSPORTS.len()]| {
+        let [tcp, ws, tls, wss] = std::array::from_fn(|index| parts.sum(|metrics| &counter(metrics)[index]));
+        json!({ "tcp": tcp + tls, "websocket": ws + wss, "tls": tls, "wss": wss })
+    };
     let addrs = |addrs: &[std::net::SocketAddr]| addrs.iter().map(ToString::to_string).collect::<Vec<_>>();
     let top_rooms: Vec<Value> =
         comet.top_rooms(None, TOP_ROOMS).into_iter().map(|(room, online)| json!({ "room": room, "online": online })).collect();
@@ -37,7 +42,7 @@ fn stats(parts: &Parts) -> Value {
         "now_ms": unix_ms(),
         "draining": parts.is_draining(),
         "ready": !parts.is_draining() && comet.is_healthy() && log.poisoned.is_none() && log.refusing.is_none(),
-        "listen": { "tcp": addrs(comet.tcp()), "ws": addrs(comet.ws()), "http": addrs(&parts.http) },
+        "listen": { "tcp": addrs(comet.tcp()), "ws": addrs(comet.ws()), "tls": addrs(comet.tls()), "wss": addrs(comet.wss()), "http": addrs(&parts.http) },
         "connections": by_transport(|metrics| &metrics.connections),
         "sessions": by_transport(|metrics| &metrics.sessions),
         "users": parts.registry.counts().users,

@@ -110,7 +110,7 @@ impl Worker {
     fn give_back(&mut self, key: Key, reason: Option<CloseReason>) {
         self.leave_room(key);
         let Some(slot) = self.sessions.get_mut(key) else { return };
-        let transport = usize::from(slot.wire != Wire::Tcp);
+        let transport = slot.transport();
         slot.rules.end();
         if let Some(input) = slot.input.take() {
             self.env.node.budget.sub(input.len());
@@ -128,6 +128,9 @@ impl Worker {
 
     /// Closes our half of the connection; the client reads to the end and closes its own.
     pub(super) fn shut(&mut self, key: Key) {
+        if !self.say_close_notify(key) {
+            return; // once the socket has taken it, we are here again
+        }
         if let Some(slot) = self.sessions.get_mut(key)
             && !slot.shut
         {
@@ -151,14 +154,15 @@ impl Worker {
         self.drop_unseen(key);
         self.give_back(key, None);
         let Some(slot) = self.sessions.remove(key) else { return };
+        let transport = slot.transport();
         let env = &self.env;
         if let Some(outbox) = slot.outbox {
             env.node.budget.sub(outbox.len());
             env.metrics.drop_pushes(Drop::Closing, outbox.pushes() as u64);
             env.metrics.blocked.dec();
         }
-        env.node.budget.sub(slot.decoder.buffered_bytes());
-        env.metrics.connections[usize::from(slot.wire != Wire::Tcp)].dec();
+        env.node.budget.sub(slot.decoder.buffered_bytes() + slot.tls.as_ref().map_or(0, |tls| tls.buffered_bytes()));
+        env.metrics.connections[transport].dec();
     }
 
     pub(super) fn end_broken(&mut self) {

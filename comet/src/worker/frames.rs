@@ -14,7 +14,7 @@ use super::Worker;
 use crate::link::{Answer, Connect, Connected, Refused, Renew, Renewed, Ticket, Upstream};
 use crate::mailbox::Command;
 use crate::outbox::Way;
-use crate::session::{Input, REPLIES_BYTES_MAX, Wire};
+use crate::session::{Input, REPLIES_BYTES_MAX};
 use crate::slab::Key;
 
 const NO_STORE: &str = "this node keeps no messages: use transient pushes";
@@ -247,7 +247,7 @@ impl Worker {
         slot.mid = connected.mid;
         slot.broadcasts_seen = self.broadcasts.last_number();
         slot.key = Some(connected.key);
-        self.env.metrics.sessions[usize::from(slot.wire != Wire::Tcp)].inc();
+        self.env.metrics.sessions[slot.transport()].inc();
         let Some(accepts) = OperationSet::from_list(&connected.accepts, limits.subscriptions_max) else {
             self.env.metrics.auth_refused.inc();
             let message = format!("accepts has more than {} operations", limits.subscriptions_max);

@@ -44,7 +44,11 @@ impl Worker {
                 }
                 Ok(count) => {
                     self.env.metrics.bytes_received.add(count as u64);
-                    self.take_bytes(key, &mut buffer[..count]);
+                    if slot.tls.is_some() {
+                        self.take_ciphertext(key, &mut buffer[..count]);
+                    } else {
+                        self.take_bytes(key, &mut buffer[..count]);
+                    }
                     // Less than asked for: there is no more, but perhaps the end.
                     if count < buffer.len() && !to_end {
                         more = false;
@@ -110,7 +114,7 @@ impl Worker {
         }
     }
 
-    fn take_bytes(&mut self, key: Key, bytes: &mut [u8]) {
+    pub(super) fn take_bytes(&mut self, key: Key, bytes: &mut [u8]) {
         let Some(slot) = self.sessions.get_mut(key) else { return };
         if slot.is_ended() {
             return; // a client that talks on after our farewell

@@ -7,6 +7,7 @@ use std::time::Instant;
 use perseid_protocol::push::{Drop, Push};
 
 use super::commands::unix_ms;
+use super::secure::send;
 use super::writing::finish_torn_frame;
 use super::{Env, Worker};
 use crate::encoding::ENCODINGS;
@@ -28,7 +29,7 @@ impl Worker {
     pub(super) fn join(&mut self, key: Key, name: &str) {
         let Some(slot) = self.sessions.get_mut(key) else { return };
         let encoding = slot.encoding().index();
-        let (fd, blocked) = (slot.fd(), slot.outbox.is_some());
+        let (fd, tls, blocked) = (slot.fd(), slot.tls.is_some(), slot.outbox.is_some());
         let known = self.rooms_by_name.get(name).copied();
         let name: Arc<str> =
             known.and_then(|index| self.rooms[index as usize].as_ref()).map_or_else(|| name.into(), |room| room.name.clone());
@@ -46,7 +47,7 @@ impl Worker {
         let Some(room) = &mut self.rooms[index as usize] else { return };
         let audience = room.audiences[encoding].get_or_insert_default();
         slot.membership = Some(Membership { room: index, member: audience.members.len() as u32 });
-        audience.members.push(Member { cursor: audience.ring.head(), fd, session: key, blocked });
+        audience.members.push(Member { cursor: audience.ring.head(), fd, session: key, tls, blocked });
     }
 
     /// Moves a session to another room, or out of the one it is in; to stay where it is loses it nothing.
@@ -203,6 +204,7 @@ impl Worker {
         let metrics = &env.metrics;
         let started = Instant::now();
         let mut writes = 0;
+        let mut plain_writes = 0;
         let mut bytes = 0;
         let mut delivered = 0;
         // Most members stand at the same position: count its frames once.
@@ -220,7 +222,21 @@ impl Worker {
                 continue;
             }
             writes += 1;
+            plain_writes += u64::from(!member.tls);
             let before = member.cursor;
+            if member.tls {
+                match send_member(env, &mut self.sessions, &mut self.scratch, ring, member) {
+                    Some(true) => {}
+                    full => {
+                        member.blocked = true;
+                        self.broken_or_full.push((member.session, full.is_some()));
+                    }
+                }
+                if is_slice_over(writes, started) {
+                    break false;
+                }
+                continue;
+            }
             match sys::send(member.fd, ring.bytes_from(before)) {
                 Ok(sent) => {
                     member.cursor += sent as u64;
@@ -246,11 +262,11 @@ impl Worker {
                     self.broken_or_full.push((member.session, false));
                 }
             }
-            if writes >= SLICE_SOCKETS || (writes % 16 == 0 && started.elapsed().as_micros() >= SLICE_US) {
+            if is_slice_over(writes, started) {
                 break false;
             }
         };
-        metrics.writes.add(writes as u64);
+        metrics.writes.add(plain_writes);
         metrics.bytes_sent.add(bytes);
         metrics.deliver(&[0, delivered, 0, 0]);
         self.settle_slice();
@@ -332,6 +348,20 @@ fn next_place(room: &mut Room) -> Option<(usize, usize)> {
         room.pass.encoding += 1;
         room.pass.member = 0;
     }
+}
+
+fn is_slice_over(writes: usize, started: Instant) -> bool {
+    writes >= SLICE_SOCKETS || (writes.is_multiple_of(16) && started.elapsed().as_micros() >= SLICE_US)
+}
+
+/// Writes to a member whose session is encrypted, and counts it: whether its socket takes more; `None` if it is broken.
+fn send_member(env: &Env, sessions: &mut Sessions, scratch: &mut Vec<u8>, ring: &ByteRing, member: &mut Member) -> Option<bool> {
+    let slot = sessions.get_mut(member.session)?;
+    let before = member.cursor;
+    let sent = send(env, scratch, member.fd, slot.tls.as_deref_mut(), ring.bytes_from(before)).ok()?;
+    member.cursor += sent.taken as u64;
+    env.metrics.deliver(&[0, ring.frames_between(before, member.cursor) as u64, 0, 0]);
+    Some(!sent.full)
 }
 
 fn begin_pass(room: &mut Room, now_us: u64) {

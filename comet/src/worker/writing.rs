@@ -1,14 +1,12 @@
 //! To the sockets: everything that waits for a session in one write, and what happens when the socket is full.
 
-use std::io;
-
 use mio::Interest;
 use perseid_protocol::push::Drop;
 
 use super::commands::unix_ms;
+use super::secure::{Sent, send};
 use super::{Env, Worker, token};
 use crate::gather::Gather;
-use crate::net::sys;
 use crate::outbox::{Outbox, Way};
 use crate::ring::ByteRing;
 use crate::room::Member;
@@ -80,17 +78,15 @@ impl Worker {
             return self.queue(key, gather, 0);
         }
         let metrics = &self.env.metrics;
-        metrics.writes.inc();
-        let sent = match sys::send(slot.fd(), &gather.bytes) {
-            Ok(sent) => sent,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
-            Err(_) => {
-                let pushes = gather.frames.iter().filter(|frame| frame.way != Way::Reply).count();
-                metrics.drop_pushes(Drop::Closing, pushes as u64);
-                return self.broken.push(key);
-            }
-        };
-        metrics.bytes_sent.add(sent as u64);
+        let Sent { taken: sent, full, .. } =
+            match send(&self.env, &mut self.scratch, slot.fd(), slot.tls.as_deref_mut(), &gather.bytes) {
+                Ok(sent) => sent,
+                Err(_) => {
+                    let pushes = gather.frames.iter().filter(|frame| frame.way != Way::Reply).count();
+                    metrics.drop_pushes(Drop::Closing, pushes as u64);
+                    return self.broken.push(key);
+                }
+            };
         let mut end = 0;
         let mut finished = [0; 4];
         for frame in &gather.frames {
@@ -98,7 +94,7 @@ impl Worker {
             finished[frame.way as usize] += u64::from(end <= sent);
         }
         metrics.deliver(&finished);
-        if sent < gather.bytes.len() {
+        if full {
             self.block(key);
             self.queue(key, gather, sent);
         }
@@ -175,26 +171,23 @@ impl Worker {
         let env = &self.env;
         let slot = self.sessions.get_mut(key)?;
         let fd = slot.fd();
+        let tls = slot.tls.as_deref_mut();
         let outbox = slot.outbox.as_deref_mut()?;
         if outbox.has_mortal_frames() {
             let (frames, bytes) = outbox.drop_expired(unix_ms());
             env.metrics.drop_pushes(Drop::Expired, frames as u64);
             env.node.budget.sub(bytes);
         }
-        if outbox.is_empty() {
+        if outbox.is_empty() && !tls.as_ref().is_some_and(|tls| tls.has_unsent()) {
             return Some(Progress::Done);
         }
-        env.metrics.writes.inc();
-        match sys::send(fd, outbox.unwritten()) {
-            Ok(sent) => {
-                env.metrics.bytes_sent.add(sent as u64);
-                env.metrics.deliver(&outbox.advance(sent, env.now_ms));
-                env.node.budget.sub(sent);
-                Some(if outbox.is_empty() { Progress::Done } else { Progress::Blocked })
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Some(Progress::Blocked),
-            Err(_) => Some(Progress::Broken),
+        let Ok(sent) = send(env, &mut self.scratch, fd, tls, outbox.unwritten()) else { return Some(Progress::Broken) };
+        env.metrics.deliver(&outbox.advance(sent.taken, env.now_ms));
+        env.node.budget.sub(sent.taken);
+        if sent.wrote > 0 {
+            outbox.progress_ms = env.now_ms;
         }
+        Some(if sent.full { Progress::Blocked } else { Progress::Done })
     }
 
     /// Writes what the room's ring holds for a session with nothing queued, straight from the ring, where nothing else
@@ -206,6 +199,7 @@ impl Worker {
         }
         let encoding = slot.encoding();
         let fd = slot.fd();
+        let tls = slot.tls.as_deref_mut();
         let (Some(membership), Some(outbox)) = (slot.membership, slot.outbox.as_deref_mut()) else { return Progress::Done };
         let Some(Some(room)) = self.rooms.get_mut(membership.room as usize) else { return Progress::Done };
         let Some(audience) = &mut room.audiences[encoding.index()] else { return Progress::Done };
@@ -214,20 +208,16 @@ impl Worker {
         if audience.ring.has_mortal_frames() || member.cursor == head {
             return Progress::Done;
         }
-        let metrics = &self.env.metrics;
-        metrics.writes.inc();
-        match sys::send(fd, audience.ring.bytes_from(member.cursor)) {
-            Ok(sent) => {
-                let before = member.cursor;
-                member.cursor += sent as u64;
-                metrics.bytes_sent.add(sent as u64);
-                metrics.deliver(&[0, audience.ring.frames_between(before, member.cursor) as u64, 0, 0]);
-                outbox.progress_ms = self.env.now_ms;
-                if member.cursor == head { Progress::Done } else { Progress::Blocked }
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Progress::Blocked,
-            Err(_) => Progress::Broken,
+        let before = member.cursor;
+        let Ok(sent) = send(&self.env, &mut self.scratch, fd, tls, audience.ring.bytes_from(before)) else {
+            return Progress::Broken;
+        };
+        member.cursor += sent.taken as u64;
+        self.env.metrics.deliver(&[0, audience.ring.frames_between(before, member.cursor) as u64, 0, 0]);
+        if sent.wrote > 0 {
+            outbox.progress_ms = self.env.now_ms;
         }
+        if sent.full { Progress::Blocked } else { Progress::Done }
     }
 
     /// Takes note that a session's socket is full.

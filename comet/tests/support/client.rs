@@ -2,14 +2,15 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr};
 
 use perseid_protocol::frame::{self, Extension, Header};
 use perseid_protocol::op;
 use serde_json::Value;
 use socket2::{Domain, Socket, Type};
 
-use super::{Auth, PATIENCE, Wire};
+use super::stream::Stream;
+use super::{Auth, PATIENCE, SECURE, Wire, certificates};
 
 /// Frames of a server may be this long.
 const FRAME_BYTES_MAX: usize = 2 << 20;
@@ -53,7 +54,7 @@ pub(crate) struct Ending {
 
 #[derive(Debug)]
 pub(crate) struct Client {
-    pub(crate) stream: TcpStream,
+    pub(crate) stream: Stream,
     pub(crate) wire: Wire,
     raw: Vec<u8>,
     events: VecDeque<Event>,
@@ -64,20 +65,41 @@ pub(crate) struct Client {
 impl Client {
     /// Connects, and upgrades where that is the wire; `receive_bytes` makes the receive buffer small.
     pub(crate) fn connect(addr: SocketAddr, wire: Wire, receive_bytes: Option<usize>) -> Self {
+        let tcp = Self::connect_tcp(addr, receive_bytes);
+        let stream = if SECURE {
+            Stream::secure(tcp, certificates::shared_client_config(), "localhost").unwrap()
+        } else {
+            Stream::plain(tcp)
+        };
+        Self::on(stream, wire)
+    }
+
+    /// A client on a connection that is there.
+    pub(crate) fn on(stream: Stream, wire: Wire) -> Self {
+        let mut client = Self::on_quiet(stream, wire);
+        if wire.websocket {
+            client.upgrade();
+        }
+        client
+    }
+
+    /// The same, and nothing is said.
+    pub(crate) fn on_quiet(stream: Stream, wire: Wire) -> Self {
+        Self { stream, wire, raw: Vec::new(), events: VecDeque::new(), ended: false, seq: 0 }
+    }
+
+    /// Connected, and nothing said.
+    pub(crate) fn connect_tcp(addr: SocketAddr, receive_bytes: Option<usize>) -> std::net::TcpStream {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         if let Some(bytes) = receive_bytes {
             socket.set_recv_buffer_size(bytes).unwrap();
         }
         socket.connect(&addr.into()).unwrap();
-        let stream: TcpStream = socket.into();
+        let stream: std::net::TcpStream = socket.into();
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
-        let mut client = Self { stream, wire, raw: Vec::new(), events: VecDeque::new(), ended: false, seq: 0 };
-        if wire.websocket {
-            client.upgrade();
-        }
-        client
+        stream
     }
 
     /// Another end of the same connection, to send from another thread.
@@ -88,6 +110,11 @@ impl Client {
 
     fn upgrade(&mut self) {
         self.send_raw(UPGRADE);
+        self.take_upgrade();
+    }
+
+    /// Reads the answer to [`UPGRADE`].
+    pub(crate) fn take_upgrade(&mut self) {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
             let mut byte = [0];

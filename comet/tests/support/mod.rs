@@ -1,8 +1,10 @@
 //! A comet on free ports with a fake logic, and small blocking clients for both transports.
 #![allow(dead_code, unused_imports, clippy::unwrap_used)] // each test uses its part
 
+pub(crate) mod certificates;
 pub(crate) mod client;
 pub(crate) mod logic;
+pub(crate) mod stream;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -18,6 +20,16 @@ use socket2::Socket;
 
 pub(crate) use client::{Client, Event, Got};
 pub(crate) use logic::{Auth, FakeLogic};
+
+/// Whether everything goes through TLS: `secure.rs` has the other tests once more, as modules of its own.
+pub(crate) const SECURE: bool = {
+    let (path, name) = (module_path!().as_bytes(), b"secure::");
+    let mut at = 0;
+    while at < name.len() && path[at] == name[at] {
+        at += 1;
+    }
+    at == name.len()
+};
 
 /// Far more than anything takes; only a hang gets here.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
@@ -63,7 +75,12 @@ fn narrow_listeners(addrs: &[SocketAddr]) {
 /// One worker, loopback, free ports.
 pub(crate) fn config() -> Config {
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    Config { node_id: "test".into(), node: 3, incarnation: 7, tcp: vec![any], ws: vec![any], ..Config::default() }
+    let config = Config { node_id: "test".into(), node: 3, incarnation: 7, ..Config::default() };
+    if SECURE {
+        Config { tls: vec![any], wss: vec![any], certificates: Some(certificates::localhost()), ..config }
+    } else {
+        Config { tcp: vec![any], ws: vec![any], ..config }
+    }
 }
 
 impl TestComet {
@@ -75,16 +92,16 @@ impl TestComet {
     /// The same with the smallest send buffers.
     pub(crate) fn start_narrow(config: Config) -> Self {
         let test = Self::start(config);
-        narrow_listeners(&[test.comet.tcp(), test.comet.ws()].concat());
+        narrow_listeners(&[test.comet.tcp(), test.comet.ws(), test.comet.tls(), test.comet.wss()].concat());
         test
     }
 
     pub(crate) fn tcp(&self) -> SocketAddr {
-        self.comet.tcp()[0]
+        if SECURE { self.comet.tls()[0] } else { self.comet.tcp()[0] }
     }
 
     pub(crate) fn ws(&self) -> SocketAddr {
-        self.comet.ws()[0]
+        if SECURE { self.comet.wss()[0] } else { self.comet.ws()[0] }
     }
 
     /// Connected (and upgraded), AUTH not sent.

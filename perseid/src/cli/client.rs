@@ -174,8 +174,9 @@ mod tests {
             };
             assert_eq!((args.tcp.len(), args.ws.len()), (1, 1));
         }
+        assert!(matches!(parse("--tls 127.0.0.1:0 --wss 127.0.0.1:0"), Ok(Command::Standalone(_))));
         assert!(matches!(parse(""), Ok(Command::Standalone(_))));
-        for later in ["comet", "logic", "job", "token", "--tls 127.0.0.1:0"] {
+        for later in ["comet", "logic", "job", "token", "--tsl 127.0.0.1:0"] {
             assert!(parse(later).is_err(), "{later}");
         }
     }

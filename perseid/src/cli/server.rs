@@ -27,6 +27,12 @@ pub struct ServerArgs {
     /// Listen for WebSocket clients (repeatable) [default: 127.0.0.1:3102]
     #[arg(long, value_name = "ADDR")]
     pub ws: Vec<String>,
+    /// Listen for TCP clients behind TLS; needs tls.certificates and tls.keys (repeatable)
+    #[arg(long, value_name = "ADDR")]
+    pub tls: Vec<String>,
+    /// Listen for WebSocket clients behind TLS (repeatable) [default: 127.0.0.1:3103 when there is a certificate]
+    #[arg(long, value_name = "ADDR")]
+    pub wss: Vec<String>,
     /// Push API, console, health and metrics (repeatable) [default: 127.0.0.1:3111]
     #[arg(long, value_name = "ADDR")]
     pub http: Vec<String>,
@@ -75,6 +81,8 @@ impl ServerArgs {
             ("--data-dir", one(&self.data_dir)),
             ("--tcp", self.tcp.clone()),
             ("--ws", self.ws.clone()),
+            ("--tls", self.tls.clone()),
+            ("--wss", self.wss.clone()),
             ("--http", self.http.clone()),
             ("--insecure", one(&insecure)),
             ("--log", one(&self.log)),
@@ -97,6 +105,8 @@ mod tests {
             data_dir: Some("d".into()),
             tcp: vec!["127.0.0.1:1".into()],
             ws: vec!["127.0.0.1:2".into()],
+            tls: vec!["127.0.0.1:4".into()],
+            wss: vec!["127.0.0.1:5".into()],
             http: vec!["127.0.0.1:3".into()],
             insecure: true,
             log: Some("json".into()),

@@ -8,7 +8,7 @@ use super::kind::Wrong;
 use super::nearest::nearest;
 use super::problem::{Origin, Problem, Problems};
 use super::rules;
-use super::settings::{SECTIONS, Settings, keys};
+use super::settings::{SECTIONS, Settings, WSS_DEFAULT, keys};
 use super::value::Value;
 use super::{Entry, Loaded};
 
@@ -160,8 +160,20 @@ impl Layers {
         self.index.get(path).and_then(|at| self.entries.get(*at))
     }
 
+    /// Defaults that follow from other keys.
+    fn derive_defaults(&mut self) {
+        let has_certificates = self.entry("tls.certificates").is_some_and(|entry| entry.value != Value::Texts(Vec::new()));
+        if let Some(entry) = self.index.get("comet.wss").and_then(|at| self.entries.get_mut(*at))
+            && has_certificates
+            && entry.origin == Origin::Default
+        {
+            entry.value = Value::Addresses(vec![WSS_DEFAULT]);
+        }
+    }
+
     /// The settings, if nothing is wrong with any layer and no two keys contradict one another.
     pub(super) fn finish(mut self) -> Result<Loaded, Problems> {
+        self.derive_defaults();
         let settings = Settings::from_values(self.entries.iter().map(|entry| &entry.value));
         match &settings {
             Some(settings) if !self.torn => {

@@ -71,6 +71,7 @@ pub(super) fn check(settings: &Settings, entries: &[Entry], doubtful: &[String])
         problems.extend(known.relation(relation));
     }
     problems.extend(known.handshake(settings));
+    problems.extend(known.certificates(settings));
     problems.extend(known.listeners(settings));
     problems.extend(known.exposure(settings));
     problems.extend(known.jwt_keys(settings));
@@ -136,6 +137,36 @@ impl<'a> Known<'a> {
             ),
             hint: Some(format!("comet.handshake_ms must be at most {silence_ms}")),
         })
+    }
+
+    fn certificates(&self, settings: &Settings) -> Vec<Problem> {
+        let names = ["tls.certificates", "tls.keys", "comet.tls", "comet.wss"];
+        let [Some(certificates), Some(keys), tls, wss] = names.map(|name| self.get(name)) else { return Vec::new() };
+        let mut problems = Vec::new();
+        let (count, of_keys) = (settings.tls.certificates.len(), settings.tls.keys.len());
+        if count != of_keys {
+            problems.push(Problem {
+                place: Self::place(&[certificates, keys]),
+                subject: "tls.keys".to_owned(),
+                what: format!(
+                    "{of_keys} keys ({}) for {count} certificates ({}): each certificate needs its own",
+                    keys.origin, certificates.origin
+                ),
+                hint: Some("name the key files in the order of the certificate files".to_owned()),
+            });
+        }
+        let asked = [(tls, &settings.comet.tls), (wss, &settings.comet.wss)];
+        for (entry, addresses) in asked.into_iter().filter_map(|(entry, addresses)| Some((entry?, addresses))) {
+            if count == 0 && !addresses.is_empty() {
+                problems.push(Problem {
+                    place: entry.origin.clone(),
+                    subject: entry.key.path(),
+                    what: "a TLS listener needs a certificate, and tls.certificates is empty".to_owned(),
+                    hint: Some("set tls.certificates and tls.keys, or listen without TLS".to_owned()),
+                });
+            }
+        }
+        problems
     }
 
     fn listeners(&self, settings: &Settings) -> Vec<Problem> {

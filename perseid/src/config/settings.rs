@@ -11,11 +11,14 @@ use super::bytes::{GIB, KIB, MIB, TIB};
 use super::key::{Apply, Key, Section};
 use super::kind::{Kind, bytes, count, integer, millis, number};
 use super::table::settings;
-use super::value::{Auth, LogFormat, Setting, Value};
+use super::value::{Auth, LogFormat, Setting, TlsVersion, Value};
 
 const SECOND_MS: u64 = 1_000;
 const HOUR_MS: u64 = 3_600 * SECOND_MS;
 const DAY_MS: u64 = 24 * HOUR_MS;
+
+/// `comet.wss` where there are certificates and it is not set.
+pub(super) const WSS_DEFAULT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 3103);
 
 settings! {
     /// The process itself.
@@ -39,6 +42,11 @@ settings! {
         tcp: Vec<SocketAddr> = "127.0.0.1:3101", Kind::Addresses, Restart, "--tcp";
         /// Where WebSocket clients connect, on the path `/sub`.
         ws: Vec<SocketAddr> = "127.0.0.1:3102", Kind::Addresses, Restart, "--ws";
+        /// Where TCP clients connect behind TLS, with the certificates of `[tls]`.
+        tls: Vec<SocketAddr> = "", Kind::Addresses, Restart, "--tls";
+        /// Where WebSocket clients connect behind TLS, on the path `/sub`, with the certificates of
+        /// `[tls]`. Where there are certificates, and this is not set, it is `127.0.0.1:3103`.
+        wss: Vec<SocketAddr> = "", Kind::Addresses, Restart, "--wss";
         /// Threads that serve sessions. 0: one per core.
         workers: usize = "0", count(0, 64), Restart;
         /// A connection that has not sent its AUTH after this time is closed.
@@ -76,6 +84,22 @@ settings! {
         /// The most sessions of this process. 0: as many as file descriptors allow, some of which are
         /// kept for HTTP and the log.
         sessions_max: usize = "0", count(0, 100_000_000), Reload;
+    }
+
+    /// What is shown on the TLS ports (`comet.tls`, `comet.wss`). SIGHUP reads the files again: new
+    /// connections get what they say now, sessions that are there go on.
+    tls: Tls {
+        /// Certificate chains, files in PEM, the server's own certificate first in each. A client is
+        /// shown the one for the name that it asks for (SNI), else the first.
+        certificates: Vec<String> = "", Kind::Texts, Reload;
+        /// The private keys of `certificates`, files in PEM, in the same order.
+        keys: Vec<String> = "", Kind::Texts, Reload;
+        /// The oldest version that is spoken.
+        min_version: TlsVersion = "1.2", Kind::Choice(TlsVersion::WORDS), Reload;
+        /// How many TLS 1.2 sessions of clients without tickets are remembered, so that they come
+        /// back without a full handshake. Tickets need no memory here; their keys rotate every six
+        /// hours.
+        cache_max: usize = "1024", count(0, 1_000_000), Reload;
     }
 
     /// How pushes to rooms trade delay for writes. A lone message always leaves at once.
@@ -217,7 +241,13 @@ settings! {
 impl Settings {
     /// Every listening address with the path of its key.
     pub fn listeners(&self) -> Vec<(&'static str, SocketAddr)> {
-        let lists = [("comet.tcp", &self.comet.tcp), ("comet.ws", &self.comet.ws), ("logic.http", &self.logic.http)];
+        let lists = [
+            ("comet.tcp", &self.comet.tcp[..]),
+            ("comet.ws", &self.comet.ws),
+            ("comet.tls", &self.comet.tls),
+            ("comet.wss", &self.comet.wss),
+            ("logic.http", &self.logic.http),
+        ];
         lists.into_iter().flat_map(|(path, list)| list.iter().map(move |address| (path, *address))).collect()
     }
 

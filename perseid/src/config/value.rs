@@ -195,6 +195,16 @@ choice! {
 }
 
 choice! {
+    /// The oldest version of TLS that is spoken.
+    TlsVersion {
+        /// TLS 1.2 and 1.3.
+        Tls12 = "1.2",
+        /// TLS 1.3 only.
+        Tls13 = "1.3",
+    }
+}
+
+choice! {
     /// The form of the log on stderr.
     LogFormat {
         /// Lines for people.

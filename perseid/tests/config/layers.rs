@@ -94,6 +94,17 @@ fn changes_say_what_a_reload_can_do() {
 }
 
 #[test]
+fn the_wss_port_is_there_once_there_are_certificates() {
+    let wss = |set: &[&str]| good(&sources("", &[], set)).settings.comet.wss;
+    let certificates = ["tls.certificates=a.pem, b.pem", "tls.keys=a.key,b.key"];
+    assert!(wss(&[]).is_empty());
+    assert_eq!(wss(&certificates), ["127.0.0.1:3103".parse().unwrap()]);
+    assert!(wss(&[&certificates[..], &["comet.wss="]].concat()).is_empty(), "nowhere, said aloud");
+    let loaded = good(&sources("", &[], &certificates));
+    assert_eq!(good(&sources(&text(&loaded), &[], &[])).settings, loaded.settings);
+}
+
+#[test]
 fn exposed_listeners_are_known() {
     let set = ["node.insecure=true", "comet.tcp=0.0.0.0:1,127.0.0.2:2,[::1]:3,[::ffff:127.0.0.1]:4", "logic.http=192.0.2.1:5"];
     let exposed = good(&sources("", &[], &set)).settings.exposed();

@@ -11,6 +11,7 @@ pub(crate) mod frame;
 pub(crate) mod http;
 pub(crate) mod measure;
 pub(crate) mod server;
+pub(crate) mod tls;
 pub(crate) mod websocket;
 
 use std::time::{Duration, Instant};

@@ -1,0 +1,21 @@
+//! Everything again, over TLS: the tests of both transports, with clients that encrypt.
+
+// Each module brings the support along, which is what makes its clients encrypt.
+#![allow(clippy::unwrap_used, clippy::duplicate_mod)]
+
+#[path = "auth.rs"]
+mod auth;
+#[path = "conformance.rs"]
+mod conformance;
+#[path = "delivery.rs"]
+mod delivery;
+#[path = "lifecycle.rs"]
+mod lifecycle;
+#[path = "noise.rs"]
+mod noise;
+#[path = "sessions.rs"]
+mod sessions;
+#[path = "slow_clients.rs"]
+mod slow_clients;
+#[path = "websocket.rs"]
+mod websocket;
