@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::json;
 
+use crate::support::tls::Authority;
 use crate::support::{Client, Http, Server, Transport};
 
 /// A family: its type, and the labels of its samples with their values.
@@ -15,7 +16,12 @@ pub(crate) struct Family {
 
 /// The families of a server with some traffic behind it, by name with `perseid_` and without `_total`.
 pub(crate) fn families() -> BTreeMap<String, Family> {
-    let server = Server::start(&[]);
+    // What is exported only where it is switched on is switched on here.
+    let authority = Authority::new();
+    authority.issue("node", &["localhost"]);
+    let mut args = authority.args(&["node"]);
+    args.extend(["--wss", "127.0.0.1:0"].map(str::to_owned));
+    let server = Server::start(&args.iter().map(String::as_str).collect::<Vec<_>>());
     let mut http = server.http();
     let _client = Client::user(&server, Transport::Tcp, 7);
     http.push(&json!({ "to": { "mids": [7] }, "body": "x" }));
