@@ -2,6 +2,7 @@
 //!
 //! [`jwt`] believes signatures. What it must never do is stated there.
 
+pub mod call;
 pub mod jwt;
 
 use std::net::SocketAddr;

@@ -4,7 +4,8 @@
 //! [`api`] (HTTP: goim's routes and v1), [`mod@serve`] (the listener), [`metrics`].
 //!
 //! **Invariants**: a push is answered as accepted only after the event log has it; all APIs push through
-//! [`Accept`]; time comes in as an argument, but in [`api`], which reads the clock.
+//! [`Accept`]; time comes in as an argument, but in [`api`] and where
+//! [`auth`] calls others, which read the clock.
 //!
 //! Not here: delivery (job and comet), and what a record looks like on disk (log).
 
@@ -23,7 +24,7 @@ pub mod verdict;
 pub use accept::{Accept, PushAnswer, PushError, PushRequest, Target};
 pub use api::access::{self, Access, Scope, Tokens};
 pub use api::{Api, router};
-pub use auth::jwt::{JwtAuth, JwtConfig};
+pub use auth::jwt::{JwksUrl, JwtAuth, JwtConfig};
 pub use auth::{AuthContext, AuthError, Authenticator, Identity, InsecureAuth};
 pub use config::{Config, GoimConfig};
 pub use metrics::{Metrics, MetricsSnapshot};

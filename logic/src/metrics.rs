@@ -5,6 +5,8 @@ use std::time::Duration;
 
 pub use perseid_log::HistogramSnapshot;
 
+use perseid_outbound::OutboundError;
+
 use crate::reason::Reason;
 
 /// Upper bounds of the buckets for the duration of a request, s.
@@ -134,6 +136,31 @@ labels!(
 );
 
 labels!(
+    /// Why a call to a server of somebody else brought nothing that can be used.
+    CallFailure {
+        Status => "status",
+        Answer => "answer",
+        TooLarge => "too_large",
+        Deadline => "deadline",
+        Connection => "connection",
+        Target => "target",
+        Busy => "busy",
+    }
+);
+
+impl From<&OutboundError> for CallFailure {
+    fn from(error: &OutboundError) -> Self {
+        match error {
+            OutboundError::TooLarge { .. } => Self::TooLarge,
+            OutboundError::Deadline { .. } => Self::Deadline,
+            OutboundError::Busy { .. } => Self::Busy,
+            OutboundError::Refused { .. } | OutboundError::BadRequest(_) => Self::Target,
+            _ => Self::Connection,
+        }
+    }
+}
+
+labels!(
     /// What kind of operation a client sent upstream.
     UpstreamClass { SendMsg => "send_msg", Protocol => "protocol", Reserved => "reserved", Business => "business" }
 );
@@ -181,12 +208,22 @@ pub struct Metrics {
     pushes: [AtomicU64; TargetKind::ALL.len()],
     auths: [AtomicU64; AuthOutcome::ALL.len()],
     auth_refusals: [AtomicU64; AuthRefusal::ALL.len()],
+    jwks: JwksCounters,
     upstream: [AtomicU64; UpstreamClass::ALL.len()],
     upstream_bytes: AtomicU64,
     replaced: AtomicU64,
     idempotent_hits: AtomicU64,
     idempotency_evicted: AtomicU64,
     pub(crate) http: HttpCounters,
+}
+
+/// Counters of the key set that is fetched.
+#[derive(Default)]
+struct JwksCounters {
+    good: AtomicU64,
+    failed: [AtomicU64; CallFailure::ALL.len()],
+    keys: AtomicU64,
+    fetched_ms: AtomicU64,
 }
 
 /// Counters of the HTTP listener.
@@ -209,6 +246,7 @@ impl Default for Metrics {
             pushes: Default::default(),
             auths: Default::default(),
             auth_refusals: Default::default(),
+            jwks: JwksCounters::default(),
             upstream: Default::default(),
             upstream_bytes: AtomicU64::new(0),
             replaced: AtomicU64::new(0),
@@ -248,6 +286,16 @@ impl Metrics {
         self.auth_refusals[cause as usize].fetch_add(1, Relaxed);
     }
 
+    pub(crate) fn jwks_fetched(&self, keys: usize, now_ms: u64) {
+        self.jwks.good.fetch_add(1, Relaxed);
+        self.jwks.keys.store(keys as u64, Relaxed);
+        self.jwks.fetched_ms.store(now_ms, Relaxed);
+    }
+
+    pub(crate) fn jwks_failed(&self, why: CallFailure) {
+        self.jwks.failed[why as usize].fetch_add(1, Relaxed);
+    }
+
     pub(crate) fn session_replaced(&self) {
         self.replaced.fetch_add(1, Relaxed);
     }
@@ -279,6 +327,11 @@ impl Metrics {
                 .zip(&self.auth_refusals)
                 .map(|(why, n)| (why.word(), n.load(Relaxed)))
                 .collect(),
+            jwks_fetches: std::iter::once(("ok", self.jwks.good.load(Relaxed)))
+                .chain(CallFailure::ALL.iter().zip(&self.jwks.failed).map(|(why, n)| (why.word(), n.load(Relaxed))))
+                .collect(),
+            jwks_keys: self.jwks.keys.load(Relaxed),
+            jwks_fetched_ms: self.jwks.fetched_ms.load(Relaxed),
             upstream: UpstreamClass::ALL.iter().zip(&self.upstream).map(|(class, n)| (class.word(), n.load(Relaxed))).collect(),
             upstream_bytes: self.upstream_bytes.load(Relaxed),
             sessions_replaced: self.replaced.load(Relaxed),
@@ -310,6 +363,12 @@ pub struct MetricsSnapshot {
     pub auths: Vec<(&'static str, u64)>,
     /// Clients that were not let in or not renewed, by why.
     pub auth_refusals: Vec<(&'static str, u64)>,
+    /// Fetches of `jwt.jwks_url` by what they brought.
+    pub jwks_fetches: Vec<(&'static str, u64)>,
+    /// Keys that the last good one brought.
+    pub jwks_keys: u64,
+    /// When that was, unix ms; 0: never.
+    pub jwks_fetched_ms: u64,
     /// Frames from clients for the business, by class of operation.
     pub upstream: Vec<(&'static str, u64)>,
     /// Their bodies, bytes.

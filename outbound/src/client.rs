@@ -21,7 +21,7 @@ const IDLE: Duration = Duration::from_secs(30);
 const CA_BYTES_MAX: u64 = 4 << 20;
 
 /// How a client calls.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientConfig {
     /// From the call to the end of its answer, ms; at least 1.
     pub deadline_ms: u64,

@@ -18,9 +18,11 @@ mod error;
 mod policy;
 mod resolve;
 mod retry_after;
+mod sign;
 
 pub use address::{Special, special};
 pub use client::{Client, ClientConfig, Method, Request, Response};
 pub use error::{ConfigError, Fault, OutboundError};
 pub use policy::TargetPolicy;
 pub use resolve::{Found, Lookup, SystemLookup};
+pub use sign::{SIGNATURE, Signer, verify};

@@ -10,7 +10,7 @@ use crate::error::OutboundError;
 
 /// Which servers may be called: those with a public address over `https`, and those in networks that were named, over
 /// `http` too.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TargetPolicy {
     allowed: Vec<IpNet>,
 }

@@ -21,6 +21,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
+use crate::clock::unix_ms;
 use crate::limits::open_files_max;
 use crate::parts::Parts;
 
@@ -227,6 +228,10 @@ fn logic(out: &mut Out<'_>, parts: &Parts) -> fmt::Result {
     out.counters("api_pushes_accepted", "Pushes that the log has", by("target", &logic.pushes))?;
     out.counters("auth_outcomes", "AUTH by what became of it", by("outcome", &logic.auths))?;
     out.counters("auth_refusals", "AUTH refused, by why", by("cause", &logic.auth_refusals))?;
+    out.counters("auth_jwks_fetches", "Fetches of the key set by what they brought", by("outcome", &logic.jwks_fetches))?;
+    out.gauge("auth_jwks_keys", "Keys that the last good fetch brought", logic.jwks_keys)?;
+    let age_ms = if logic.jwks_fetched_ms == 0 { 0 } else { unix_ms().saturating_sub(logic.jwks_fetched_ms) };
+    out.gauge("auth_jwks_age_ms", "Since the last good fetch", age_ms)?;
     out.counters("upstream_frames", "Frames from clients for the business", by("class", &logic.upstream))?;
     out.counter("upstream_bytes", "Their bodies", logic.upstream_bytes)?;
     out.counter("sessions_replaced", "Sessions that a newer one with the same key replaced", logic.sessions_replaced)?;

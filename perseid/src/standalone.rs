@@ -38,7 +38,7 @@ pub struct Standalone {
     parts: Arc<Parts>,
     api: Arc<Api>,
     logic: Arc<Logic>,
-    gate: Gate,
+    gate: Arc<Gate>,
     access: Arc<Access>,
     drain: Arc<Drain>,
     settings: Settings,
@@ -62,7 +62,8 @@ impl Standalone {
         let http_listeners = bind_http(&settings.logic.http)?;
         let http: Vec<SocketAddr> = http_listeners.iter().map(TcpListener::local_addr).collect::<std::io::Result<_>>()?;
 
-        let gate = Gate::open(&settings)?;
+        let logic_metrics = Arc::new(perseid_logic::Metrics::default());
+        let gate = Arc::new(Gate::open(&settings, &logic_metrics)?);
         let log = open_log(&settings)?;
         let registry: Arc<dyn SessionRegistry> = Arc::new(MemoryRegistry::new());
         let logic = Arc::new(Logic::new(registry.clone(), gate.authenticator(), logic_metrics.clone()));
@@ -84,6 +85,7 @@ impl Standalone {
             comet: comet.clone(),
             drain: drain.clone(),
             registry: registry.clone(),
+            gate: gate.clone(),
             draining: draining.clone(),
             started_ms,
             addresses: Addresses::default(),

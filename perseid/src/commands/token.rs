@@ -3,17 +3,19 @@
 use std::io::{Read, Write};
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, bail};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
-use perseid_logic::JwtAuth;
 use perseid_logic::auth::jwt::secret_bytes;
+use perseid_logic::{AuthContext, AuthError, Authenticator, Identity, JwtAuth};
+use perseid_protocol::auth::AuthRequest;
 use serde_json::{Map, Value, json};
 
 use super::config::load_or_report;
 use crate::cli::TokenArgs;
 use crate::clock::unix_ms;
-use crate::config::Jwt;
+use crate::config::{Jwt, Settings};
 use crate::gate::jwt_config;
 
 /// How long a token is valid if nobody says so, ms.
@@ -27,21 +29,22 @@ pub fn run(args: &TokenArgs) -> Result<ExitCode> {
     if args.api.api {
         return super::api_token::run(&args.api, args.ttl);
     }
-    let jwt = match load_or_report(&args.server()) {
-        Ok(loaded) => loaded.settings.jwt,
+    let settings = match load_or_report(&args.server()) {
+        Ok(loaded) => loaded.settings,
         Err(status) => return Ok(status),
     };
     if let Some(token) = &args.check {
-        return check(token, &jwt);
+        return check(token, &settings);
     }
-    let (algorithm, key) = signing_key(args, &jwt)?;
+    let jwt = &settings.jwt;
+    let (algorithm, key) = signing_key(args, jwt)?;
     if let Some(wanted) = &args.alg
         && *wanted != format!("{algorithm:?}")
     {
         bail!("the key is for {algorithm:?}, not for {wanted}");
     }
     let header = Header { kid: args.kid.clone(), ..Header::new(algorithm) };
-    let token = jsonwebtoken::encode(&header, &claims(args, &jwt), &key).context("can't sign with that key")?;
+    let token = jsonwebtoken::encode(&header, &claims(args, jwt), &key).context("can't sign with that key")?;
     writeln!(std::io::stdout(), "{token}")?;
     Ok(ExitCode::SUCCESS)
 }
@@ -104,19 +107,29 @@ fn read(path: &Path) -> Result<Vec<u8>> {
     std::fs::read(path).with_context(|| format!("can't read {}", path.display()))
 }
 
-fn check(token: &str, jwt: &Jwt) -> Result<ExitCode> {
+fn check(token: &str, settings: &Settings) -> Result<ExitCode> {
     let mut text = token.to_owned();
     if token == "-" {
         text.clear();
         std::io::stdin().read_to_string(&mut text)?;
     }
-    let auth = JwtAuth::open(&jwt_config(jwt)).context("no keys to check it with")?;
-    let (answer, status) = match auth.check(text.trim(), unix_ms()) {
+    let (answer, status) = match ask(text.trim(), settings)? {
         Ok(identity) => {
             (json!({ "valid": true, "mid": identity.mid, "expires_at_ms": identity.expires_at_ms }), ExitCode::SUCCESS)
         }
-        Err(error) => (json!({ "valid": false, "cause": error.cause().word(), "message": error.to_string() }), ExitCode::FAILURE),
+        Err(error) => (json!({ "valid": false, "cause": error.cause.word(), "message": error.message }), ExitCode::FAILURE),
     };
     writeln!(std::io::stdout(), "{answer}")?;
     Ok(status)
+}
+
+/// What a server with this configuration says, keys from a URL included.
+fn ask(token: &str, settings: &Settings) -> Result<Result<Identity, AuthError>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("can't start the runtime")?;
+    runtime.block_on(async {
+        let auth = JwtAuth::open(&jwt_config(settings), &Arc::default()).context("no keys to check it with")?;
+        let request = AuthRequest { token: token.to_owned(), ..AuthRequest::default() };
+        let context = AuthContext { peer: None, cookie: "", now_ms: unix_ms() };
+        Ok(auth.authenticate(&request, &context).get().await)
+    })
 }

@@ -76,6 +76,7 @@ pub(super) fn check(settings: &Settings, entries: &[Entry], doubtful: &[String])
     problems.extend(known.exposure(settings));
     problems.extend(known.jwt_keys(settings));
     problems.extend(known.any_origin(settings));
+    problems.extend(known.targets(settings));
     problems
 }
 
@@ -231,13 +232,31 @@ impl<'a> Known<'a> {
 
     fn jwt_keys(&self, settings: &Settings) -> Option<Problem> {
         let auth = self.get("logic.auth")?;
-        let files = [self.get("jwt.key_file")?, self.get("jwt.secret_file")?, self.get("jwt.jwks_file")?];
-        let none = files.iter().all(|entry| entry.value == Value::Text(String::new()));
+        let sources = ["jwt.key_file", "jwt.secret_file", "jwt.jwks_file", "jwt.jwks_url"].map(|path| self.get(path));
+        let [Some(a), Some(b), Some(c), Some(d)] = sources else { return None };
+        let none = [a, b, c, d].iter().all(|entry| entry.value == Value::Text(String::new()));
         (settings.logic.auth == Auth::Jwt && none).then(|| Problem {
-            place: Self::place(&[auth, files[0], files[1], files[2]]),
+            place: Self::place(&[auth, a, b, c, d]),
             subject: "logic.auth".to_owned(),
             what: format!("\"jwt\" ({}) needs keys, and [jwt] names none", auth.origin),
-            hint: Some("set jwt.key_file (public keys in PEM), jwt.secret_file or jwt.jwks_file".to_owned()),
+            hint: Some("set jwt.key_file (public keys in PEM), jwt.secret_file, jwt.jwks_file or jwt.jwks_url".to_owned()),
         })
+    }
+
+    /// URLs that no call could ever be made to.
+    fn targets(&self, settings: &Settings) -> Vec<Problem> {
+        let Some(allowed) = self.get("outbound.targets_allowed") else { return Vec::new() };
+        let policy = settings.targets();
+        let urls = [("jwt.jwks_url", &settings.jwt.jwks_url)];
+        let named = urls.into_iter().filter(|(_, url)| !url.is_empty());
+        let wrong = named.filter_map(|(path, url)| Some((path, self.get(path)?, policy.check_url(url).err()?)));
+        wrong
+            .map(|(path, entry, error)| Problem {
+                place: Self::place(&[entry, allowed]),
+                subject: path.to_owned(),
+                what: format!("it can't be called: {error}"),
+                hint: Some("https:// with a public address, or name its network in outbound.targets_allowed".to_owned()),
+            })
+            .collect()
     }
 }

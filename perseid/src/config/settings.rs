@@ -7,6 +7,9 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use ipnet::IpNet;
+use perseid_outbound::TargetPolicy;
+
 use super::bytes::{GIB, KIB, MIB, TIB};
 use super::key::{Apply, Key, Section};
 use super::kind::{Kind, bytes, count, integer, millis, number};
@@ -168,6 +171,22 @@ settings! {
         secret_file: PathBuf = "", Kind::Text, Reload;
         /// A file with a JSON Web Key Set (RFC 7517): at most 256 KiB and 100 keys. Empty: none.
         jwks_file: PathBuf = "", Kind::Text, Reload;
+        /// A URL with a JSON Web Key Set, with the same bounds; secrets in it are skipped. It is fetched at
+        /// the start, every `refresh_ms` and on SIGHUP. Which servers may be called says `[outbound]`.
+        /// Empty: none.
+        jwks_url: String = "", Kind::Text, Reload;
+        /// From one fetch of `jwks_url` to the next. After one that failed it is tried again after 1 s,
+        /// 2 s and so on up to 60 s, but never later than this.
+        refresh_ms: u64 = "300000", millis(SECOND_MS, DAY_MS), Reload;
+        /// How long the keys of the last good fetch of `jwks_url` count. After that, clients with its
+        /// tokens are told to come back later. 0: for ever.
+        stale_ms: u64 = "86400000", millis(0, 3650 * DAY_MS), Reload;
+        /// Tokens whose key is not known cause a fetch of `jwks_url` at most this often, whoever sends
+        /// them.
+        unknown_kid_ms: u64 = "10000", millis(SECOND_MS, HOUR_MS), Reload;
+        /// One fetch of `jwks_url` takes at most this long. Clients with a key that is not known wait for
+        /// it: keep it below `comet.handshake_ms`.
+        deadline_ms: u64 = "5000", millis(10, 60 * SECOND_MS), Reload;
         /// For whom tokens must be: one of these must be in the claim `aud`. Empty: it is not looked at.
         audience: Vec<String> = "", Kind::Texts, Reload;
         /// From whom tokens must be: the claim `iss` must be one of these. Empty: it is not looked at.
@@ -183,6 +202,17 @@ settings! {
         mid_claim: String = "mid", Kind::Text, Reload;
         /// Lets guests in: tokens with an id of 0 or below.
         guests: bool = "false", Kind::Flag, Reload;
+    }
+
+    /// Calls of this node to servers of others: where keys of tokens come from, who is asked about clients. Redirects
+    /// are never followed, and proxies of the environment are not used.
+    outbound: Outbound {
+        /// Networks that may be called beside public addresses, as in `10.1.0.0/16`, and those that may be
+        /// called without TLS. Empty: none, but that a node that listens on loopback only may call its own
+        /// machine.
+        targets_allowed: Vec<IpNet> = "", Kind::Networks, Reload;
+        /// A file with root certificates in PEM that are trusted beside the system's. Empty: none.
+        ca_file: PathBuf = "", Kind::Text, Reload;
     }
 
     /// What `GET /goim/nodes/weighted` tells goim's clients.
@@ -249,6 +279,12 @@ impl Settings {
             ("logic.http", &self.logic.http),
         ];
         lists.into_iter().flat_map(|(path, list)| list.iter().map(move |address| (path, *address))).collect()
+    }
+
+    /// Which servers this node may call.
+    pub fn targets(&self) -> TargetPolicy {
+        let on_loopback_only = self.listeners().iter().all(|(_, address)| address.ip().to_canonical().is_loopback());
+        TargetPolicy::for_node(&self.outbound.targets_allowed, on_loopback_only)
     }
 
     /// The listening addresses that others than this machine can reach, and where nobody is asked who

@@ -7,6 +7,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use perseid_logic::JwtAuth;
@@ -54,8 +55,13 @@ pub fn gather(settings: &Settings, wanted: Wanted, certificates: &[(PathBuf, Pat
 }
 
 fn token_keys(settings: &Settings) -> Option<Result<usize, String>> {
-    let opened = || JwtAuth::open(&jwt_config(&settings.jwt));
-    (settings.logic.auth == Auth::Jwt).then(|| opened().map(|auth| auth.keys()).map_err(|error| error.to_string()))
+    (settings.logic.auth == Auth::Jwt).then(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
+        runtime.block_on(async {
+            let auth = JwtAuth::open(&jwt_config(settings), &Arc::default()).map_err(|error| error.to_string())?;
+            if auth.fetched().await { Ok(auth.keys()) } else { Err("jwt.jwks_url has no key set now".to_owned()) }
+        })
+    })
 }
 
 /// Files that nobody else may read. Public keys are none.

@@ -17,6 +17,7 @@ use tokio::runtime::Handle;
 use super::drain::Drain;
 
 use crate::clock::unix_ms;
+use crate::gate::Gate;
 
 /// comet → logic: a call.
 pub(super) struct Link {
@@ -124,6 +125,7 @@ pub(super) struct OneNode {
     pub(super) comet: Arc<Comet>,
     pub(super) registry: Arc<dyn SessionRegistry>,
     pub(super) drain: Arc<Drain>,
+    pub(super) gate: Arc<Gate>,
     pub(super) draining: Arc<AtomicBool>,
     pub(super) started_ms: u64,
     pub(super) addresses: Addresses,
@@ -202,6 +204,6 @@ impl Nodes for OneNode {
         if !self.comet.is_healthy() {
             return Err("a worker of the comet has ended; restart this process".to_owned());
         }
-        Ok(())
+        self.gate.is_ready()
     }
 }

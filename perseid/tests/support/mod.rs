@@ -10,6 +10,7 @@ pub(crate) mod client;
 pub(crate) mod frame;
 pub(crate) mod http;
 pub(crate) mod measure;
+pub(crate) mod receiver;
 pub(crate) mod server;
 pub(crate) mod tls;
 pub(crate) mod websocket;
@@ -19,6 +20,7 @@ use std::time::{Duration, Instant};
 pub(crate) use client::{BOTH, Client, End, Transport};
 pub(crate) use frame::{Extended, Frame};
 pub(crate) use http::{Http, Response};
+pub(crate) use receiver::{Receiver, Says};
 pub(crate) use server::Server;
 
 /// How long anything may take before a test gives up: far above what it takes, because machines are busy.

@@ -16,6 +16,9 @@ const FILE_BYTES_MAX: u64 = JWKS_BYTES_MAX as u64;
 /// All keys of all files.
 pub(super) fn read_keys(config: &JwtConfig) -> Result<KeySet, KeyError> {
     let mut keys = Vec::new();
+    if config.key_file.is_none() && config.secret_file.is_none() && config.jwks_file.is_none() && config.jwks.is_none() {
+        return Err(KeyError::new("neither a file nor a URL of keys is named"));
+    }
     if let Some(path) = &config.key_file {
         keys.extend(of(path, public_keys)?);
     }

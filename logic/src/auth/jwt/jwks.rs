@@ -9,7 +9,7 @@ use super::keys::{KEYS_MAX, KeySet};
 use super::token::KID_BYTES_MAX;
 
 /// The largest document that is read, bytes.
-pub(super) const JWKS_BYTES_MAX: usize = 256 * 1024;
+pub const JWKS_BYTES_MAX: usize = 256 * 1024;
 
 /// Where a document comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,7 +17,6 @@ pub(super) enum Source {
     /// A file of the operator's: may hold secrets.
     File,
     /// A server: a secret that it tells everybody is none, so secrets in it are skipped.
-    #[allow(dead_code)] // fetched sets come with their fetcher
     Server,
 }
 

@@ -34,22 +34,31 @@ impl KeySet {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+}
 
-    /// Checks the signature of a token: with keys of its algorithm that have its `kid`, or no name at all.
-    pub(super) fn verify(&self, token: &Unverified<'_>) -> Result<(), TokenError> {
-        let Some(algorithm) = token.algorithm else { return Err(TokenError::Algorithm) };
-        let mut of_algorithm = self.0.iter().filter(|key| key.algorithm() == algorithm).peekable();
-        if of_algorithm.peek().is_none() {
-            return Err(TokenError::Algorithm);
-        }
-        let named = |key: &&VerifyingKey| match (key.kid(), &token.kid) {
-            (Some(ours), Some(theirs)) => ours == theirs.as_str(),
-            _ => true,
-        };
-        let mut candidates = of_algorithm.filter(named).take(TRIES_MAX).peekable();
-        if candidates.peek().is_none() {
-            return Err(TokenError::UnknownKey);
-        }
-        if candidates.any(|key| key.verifies(token.signed, &token.signature)) { Ok(()) } else { Err(TokenError::Signature) }
+/// Checks the signature of a token: with keys of its algorithm that have its `kid`, or no name at all. `sets` count as one.
+pub(super) fn verify(sets: &[&KeySet], token: &Unverified<'_>) -> Result<(), TokenError> {
+    let Some(algorithm) = token.algorithm else { return Err(TokenError::Algorithm) };
+    let mut of_algorithm = all(sets).filter(|key| key.algorithm() == algorithm).peekable();
+    if of_algorithm.peek().is_none() {
+        return Err(TokenError::Algorithm);
     }
+    let named = |key: &&VerifyingKey| match (key.kid(), &token.kid) {
+        (Some(ours), Some(theirs)) => ours == theirs.as_str(),
+        _ => true,
+    };
+    let mut candidates = of_algorithm.filter(named).take(TRIES_MAX).peekable();
+    if candidates.peek().is_none() {
+        return Err(TokenError::UnknownKey);
+    }
+    if candidates.any(|key| key.verifies(token.signed, &token.signature)) { Ok(()) } else { Err(TokenError::Signature) }
+}
+
+/// Whether there is a key that the token can mean: of its name, or of its algorithm where it names none.
+pub(super) fn knows(sets: &[&KeySet], token: &Unverified<'_>) -> bool {
+    all(sets).any(|key| Some(key.algorithm()) == token.algorithm && (token.kid.is_none() || key.kid() == token.kid.as_deref()))
+}
+
+fn all<'k>(sets: &'k [&'k KeySet]) -> impl Iterator<Item = &'k VerifyingKey> {
+    sets.iter().flat_map(|set| &set.0)
 }

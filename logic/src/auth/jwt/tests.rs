@@ -14,18 +14,18 @@ use serde_json::{Value, json};
 
 use super::*;
 
-const NOW_MS: u64 = 1_700_000_000_000;
+pub(super) const NOW_MS: u64 = 1_700_000_000_000;
 const NOW: u64 = NOW_MS / 1000;
 const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
 
 /// Somebody who issues tokens with one key, and what the server knows of it.
-struct Issuer {
-    algorithm: jsonwebtoken::Algorithm,
+pub(super) struct Issuer {
+    pub(super) algorithm: jsonwebtoken::Algorithm,
     key: EncodingKey,
     /// SubjectPublicKeyInfo in PEM; the secret for HS256.
     public: String,
     /// The public half as a JWK.
-    jwk: Value,
+    pub(super) jwk: Value,
 }
 
 fn b64(bytes: &[u8]) -> String {
@@ -39,13 +39,13 @@ fn pem(label: &str, der: &[u8]) -> String {
 }
 
 impl Issuer {
-    fn hs256() -> Self {
+    pub(super) fn hs256() -> Self {
         let jwk = json!({ "kty": "oct", "k": b64(SECRET) });
         let public = String::from_utf8(SECRET.to_vec()).unwrap();
         Self { algorithm: jsonwebtoken::Algorithm::HS256, key: EncodingKey::from_secret(SECRET), public, jwk }
     }
 
-    fn es256() -> Self {
+    pub(super) fn es256() -> Self {
         let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
         let point = pair.public_key().as_ref().to_vec();
         let jwk = json!({ "kty": "EC", "crv": "P-256", "x": b64(&point[1..33]), "y": b64(&point[33..]) });
@@ -54,7 +54,7 @@ impl Issuer {
         Self { algorithm: jsonwebtoken::Algorithm::ES256, key, public: pem("PUBLIC KEY", info.as_ref()), jwk }
     }
 
-    fn eddsa() -> Self {
+    pub(super) fn eddsa() -> Self {
         let pair = Ed25519KeyPair::generate().unwrap();
         let jwk = json!({ "kty": "OKP", "crv": "Ed25519", "x": b64(pair.public_key().as_ref()) });
         let info = AsDer::<aws_lc_rs::encoding::PublicKeyX509Der<'_>>::as_der(pair.public_key()).unwrap();
@@ -78,11 +78,11 @@ impl Issuer {
         [Self::hs256(), Self::rs256(), Self::es256(), Self::eddsa()]
     }
 
-    fn sign(&self, claims: &Value) -> String {
+    pub(super) fn sign(&self, claims: &Value) -> String {
         jsonwebtoken::encode(&Header::new(self.algorithm), claims, &self.key).unwrap()
     }
 
-    fn sign_named(&self, claims: &Value, kid: &str) -> String {
+    pub(super) fn sign_named(&self, claims: &Value, kid: &str) -> String {
         let header = Header { kid: Some(kid.to_owned()), ..Header::new(self.algorithm) };
         jsonwebtoken::encode(&header, claims, &self.key).unwrap()
     }
@@ -103,7 +103,7 @@ impl Issuer {
         } else {
             JwtConfig { key_file: path, policy, ..JwtConfig::default() }
         };
-        JwtAuth::open(&config).unwrap()
+        JwtAuth::open(&config, &Arc::default()).unwrap()
     }
 }
 
@@ -113,7 +113,7 @@ fn file(bytes: &[u8]) -> tempfile::NamedTempFile {
     file
 }
 
-fn good() -> Value {
+pub(super) fn good() -> Value {
     json!({ "mid": 7, "exp": NOW + 60 })
 }
 
@@ -136,7 +136,7 @@ fn every_algorithm_from_a_file_and_from_a_key_set() {
         jwk["kid"] = "a".into();
         let file = file(json!({ "keys": [{ "kty": "XYZ" }, jwk] }).to_string().as_bytes());
         let config = JwtConfig { jwks_file: Some(file.path().to_owned()), ..JwtConfig::default() };
-        let auth = JwtAuth::open(&config).unwrap();
+        let auth = JwtAuth::open(&config, &Arc::default()).unwrap();
         assert_eq!(auth.keys(), 1);
         assert_eq!(check(&auth, &issuer.sign_named(&good(), "a")), Ok(7));
         assert_eq!(check(&auth, &token), Ok(7), "no kid: every key of the algorithm may be it");
@@ -189,7 +189,7 @@ fn key_confusion() {
         // Nor by an operator's mistake.
         let public = file(issuer.public.as_bytes());
         let config = JwtConfig { secret_file: Some(public.path().to_owned()), ..JwtConfig::default() };
-        let error = JwtAuth::open(&config).err().unwrap().to_string();
+        let error = JwtAuth::open(&config, &Arc::default()).err().unwrap().to_string();
         assert!(error.contains("jwt.key_file"), "{error}");
         // A token that brings its own key, and one that says where to get it.
         for header in [
@@ -460,14 +460,14 @@ fn keys_that_can_not_be_used() {
             "secret" => JwtConfig { secret_file: path, ..JwtConfig::default() },
             _ => JwtConfig { jwks_file: path, ..JwtConfig::default() },
         };
-        let error = JwtAuth::open(&config).err().unwrap_or_else(|| panic!("{text} was taken")).to_string();
+        let error = JwtAuth::open(&config, &Arc::default()).err().unwrap_or_else(|| panic!("{text} was taken")).to_string();
         assert!(error.contains(word) && error.contains(&*file.path().to_string_lossy()), "{text}: {error}");
     }
     let missing = JwtConfig { key_file: Some("/nowhere/key.pem".into()), ..JwtConfig::default() };
-    assert!(JwtAuth::open(&missing).err().unwrap().to_string().contains("/nowhere/key.pem"));
+    assert!(JwtAuth::open(&missing, &Arc::default()).err().unwrap().to_string().contains("/nowhere/key.pem"));
     let large = file(&[b'a'; 256 * 1024 + 1]);
     let large = JwtConfig { secret_file: Some(large.path().to_owned()), ..JwtConfig::default() };
-    assert!(JwtAuth::open(&large).err().unwrap().to_string().contains("longer"));
+    assert!(JwtAuth::open(&large, &Arc::default()).err().unwrap().to_string().contains("longer"));
     // A server that tells everybody its secret.
     let secret = json!({ "keys": [{ "kty": "oct", "k": b64(SECRET) }] }).to_string();
     assert!(jwks::read(secret.as_bytes(), jwks::Source::Server).unwrap_err().to_string().contains("oct"));
@@ -478,7 +478,7 @@ fn a_file_with_several_keys_and_what_is_read_again() {
     let (old, new, other) = (Issuer::es256(), Issuer::es256(), Issuer::rs256());
     let both = file(format!("# two\n{}\nand\n{}", old.public, other.public).as_bytes());
     let mut config = JwtConfig { key_file: Some(both.path().to_owned()), ..JwtConfig::default() };
-    let auth = JwtAuth::open(&config).unwrap();
+    let auth = JwtAuth::open(&config, &Arc::default()).unwrap();
     assert_eq!(auth.keys(), 2);
     assert_eq!((check(&auth, &old.sign(&good())), check(&auth, &other.sign(&good()))), (Ok(7), Ok(7)));
     assert_eq!(check(&auth, &new.sign(&good())), Err(TokenError::Signature));
@@ -505,7 +505,8 @@ fn few_keys_are_tried() {
         jwk
     });
     let file = file(json!({ "keys": keys.collect::<Vec<_>>() }).to_string().as_bytes());
-    let auth = JwtAuth::open(&JwtConfig { jwks_file: Some(file.path().to_owned()), ..JwtConfig::default() }).unwrap();
+    let auth =
+        JwtAuth::open(&JwtConfig { jwks_file: Some(file.path().to_owned()), ..JwtConfig::default() }, &Arc::default()).unwrap();
     let found: Vec<bool> = issuers.iter().map(|issuer| check(&auth, &issuer.sign(&good())).is_ok()).collect();
     assert_eq!(found, [true, true, true, true, false, false]);
     for (at, issuer) in issuers.iter().enumerate() {
