@@ -59,6 +59,7 @@ fn another(path: &str, kind: &Kind, default: &Value) -> String {
             other.to_string()
         }
         (Kind::Number { min, max }, Value::Number(value)) => if value == max { min } else { max }.to_string(),
+        (Kind::Text, _) if path.ends_with("url") => "https://example.org/".to_owned(),
         (Kind::Networks, _) => "10.1.0.0/16".to_owned(),
         (Kind::Text | Kind::Path | Kind::Texts, _) => "another".to_owned(),
         (Kind::Filter, _) => "warn".to_owned(),
