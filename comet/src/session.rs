@@ -91,8 +91,9 @@ pub(crate) struct Slot {
     pub(crate) tls: Option<Box<Tls>>,
     /// Present while the socket is full.
     pub(crate) outbox: Option<Box<Outbox>>,
-    /// When a closing connection is dropped even if the peer stays, in seconds of the worker's time; 0 = not closing.
-    pub(crate) linger_until_s: u32,
+    /// When it is over, in seconds of the worker's time; 0 = nobody knows. Of a live session: when its token expires. Of one
+    /// that has ended: when its connection is dropped even if the peer stays.
+    pub(crate) until_s: u32,
     pub(crate) wire: Wire,
     /// Our half of the connection is closed.
     pub(crate) shut: bool,
@@ -109,6 +110,20 @@ const _: () = assert!(size_of::<Slot>() <= 128 + if cfg!(debug_assertions) { 8 }
 /// Index of a transport in [`TRANSPORTS`](crate::metrics::TRANSPORTS).
 pub(crate) const fn transport(websocket: bool, tls: bool) -> usize {
     websocket as usize | (tls as usize) << 1
+}
+
+/// Worker time in whole seconds, as a slot keeps it: not early, never 0.
+pub(crate) fn until_s(until_ms: u64) -> u32 {
+    u32::try_from(until_ms.div_ceil(1000)).unwrap_or(u32::MAX).max(1)
+}
+
+/// When a token expires in worker time, in seconds as a slot keeps it; 0: never. The wall clock counts only here, once: if
+/// it is set afterwards, a session stays as long as it was granted.
+pub(crate) fn expires_s(expires_at_ms: u64, unix_ms: u64, now_ms: u64) -> u32 {
+    match expires_at_ms {
+        0 => 0,
+        at_ms => until_s(now_ms.saturating_add(at_ms.saturating_sub(unix_ms))),
+    }
 }
 
 impl Slot {
@@ -148,5 +163,27 @@ impl Slot {
     /// Whether a request waits for an answer that comes later.
     pub(crate) fn is_waiting(&self) -> bool {
         self.input.as_ref().is_some_and(|input| input.waiting.is_some())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_expiry_in_worker_time() {
+        // (expires at, now by the wall clock, worker time) and when it is over, s.
+        let table = [
+            (0, 1_700_000_000_000, 5_000, 0),
+            (1_700_000_010_000, 1_700_000_000_000, 5_000, 15),
+            (1_700_000_010_001, 1_700_000_000_000, 5_000, 16),
+            (1_700_000_000_000, 1_700_000_000_000, 0, 1),
+            (1, 1_700_000_000_000, 7_000, 7),
+            (u64::MAX, 1_700_000_000_000, 5_000, u32::MAX),
+            (u64::MAX, 0, u64::MAX, u32::MAX),
+        ];
+        for (expires_at_ms, unix_ms, now_ms, over_s) in table {
+            assert_eq!(expires_s(expires_at_ms, unix_ms, now_ms), over_s, "{expires_at_ms} at {unix_ms}");
+        }
     }
 }

@@ -365,7 +365,7 @@ impl Worker {
                 decoder: Decoder::default(),
                 tls,
                 outbox: None,
-                linger_until_s: 0,
+                until_s: 0,
                 wire: if websocket { Wire::Upgrading } else { Wire::Tcp },
                 shut: false,
                 unread: false,

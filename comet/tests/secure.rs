@@ -9,6 +9,8 @@ mod auth;
 mod conformance;
 #[path = "delivery.rs"]
 mod delivery;
+#[path = "expiry.rs"]
+mod expiry;
 #[path = "lifecycle.rs"]
 mod lifecycle;
 #[path = "noise.rs"]

@@ -8,7 +8,7 @@ use super::Worker;
 use crate::gather::Gather;
 use crate::net::websocket::encode;
 use crate::outbox::Way;
-use crate::session::Wire;
+use crate::session::{Wire, until_s};
 use crate::slab::Key;
 
 /// How long a client may take to read our farewell before its connection is dropped, ms.
@@ -98,7 +98,7 @@ impl Worker {
         self.write(key, farewell);
         let until_ms = self.env.now_ms + linger_ms;
         let Some(slot) = self.sessions.get_mut(key) else { return };
-        slot.linger_until_s = u32::try_from(until_ms.div_ceil(1000)).unwrap_or(u32::MAX);
+        slot.until_s = until_s(until_ms);
         let flushed = slot.outbox.is_none();
         self.arm(key, until_ms);
         if flushed {

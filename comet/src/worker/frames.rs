@@ -11,10 +11,11 @@ use perseid_protocol::session::server::{ReplyTo, Request, put_refusal, room_repl
 use perseid_protocol::{CloseReason, Refusal};
 
 use super::Worker;
+use super::commands::unix_ms;
 use crate::link::{Answer, Connect, Connected, Refused, Renew, Renewed, Ticket, Upstream};
 use crate::mailbox::Command;
 use crate::outbox::Way;
-use crate::session::{Input, REPLIES_BYTES_MAX};
+use crate::session::{Input, REPLIES_BYTES_MAX, expires_s};
 use crate::slab::Key;
 
 const NO_STORE: &str = "this node keeps no messages: use transient pushes";
@@ -258,9 +259,21 @@ impl Worker {
         if let Some(room) = connected.room {
             self.join(key, &room);
         }
+        self.expire_at(key, connected.expires_at_ms);
         self.reply_to_auth(key, reply);
         if let Some(addr) = connected.replaced {
             self.replace(addr);
+        }
+    }
+
+    /// Takes note of when a session's token expires (unix ms; 0: never).
+    fn expire_at(&mut self, key: Key, expires_at_ms: u64) {
+        let now_ms = self.env.now_ms;
+        let Some(slot) = self.sessions.get_mut(key).filter(|slot| slot.is_live()) else { return };
+        slot.until_s = if expires_at_ms == 0 { 0 } else { expires_s(expires_at_ms, unix_ms(), now_ms) };
+        if slot.until_s != 0 {
+            let until_ms = u64::from(slot.until_s) * 1000;
+            self.arm(key, until_ms);
         }
     }
 
@@ -325,7 +338,10 @@ impl Worker {
 
     fn finish_renewal(&mut self, key: Key, reply: ReplyTo, outcome: Result<Renewed, Refused>) {
         match outcome {
-            Ok(_) => self.reply_to_auth(key, reply),
+            Ok(renewed) => {
+                self.expire_at(key, renewed.expires_at_ms);
+                self.reply_to_auth(key, reply);
+            }
             Err(refused) => self.end(key, refused.reason, Some(&refused.message), refused.retry_after_ms),
         }
     }

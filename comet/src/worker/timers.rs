@@ -1,4 +1,4 @@
-//! Deadlines: handshake, silence, write stalls, farewells; and memory given back.
+//! Deadlines: handshake, silence, expired tokens, write stalls, farewells; and memory given back.
 
 use perseid_protocol::CloseReason;
 
@@ -61,14 +61,17 @@ impl Worker {
         if u64::from(slot.wheel_tick) != tick {
             return None;
         }
-        if slot.linger_until_s != 0 {
-            let until_ms = u64::from(slot.linger_until_s) * 1000;
+        let until_ms = if slot.until_s == 0 { u64::MAX } else { u64::from(slot.until_s) * 1000 };
+        if slot.is_ended() {
             return Some(if now_ms >= until_ms { Due::Drop } else { Due::Later(until_ms) });
+        }
+        if now_ms >= until_ms {
+            return Some(Due::End(CloseReason::TokenExpired));
         }
         if let Some(reason) = slot.rules.handle_timeout(now_ms) {
             return Some(Due::End(reason));
         }
-        let mut next_ms = slot.rules.poll_timeout();
+        let mut next_ms = slot.rules.poll_timeout().min(until_ms);
         if let Some(outbox) = &slot.outbox {
             let stuck = outbox.dropped > 0 && now_ms >= outbox.since_ms + STUCK_STALLS * stall_ms;
             if stuck || now_ms >= outbox.progress_ms + stall_ms {

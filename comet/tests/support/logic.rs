@@ -17,6 +17,15 @@ pub(crate) const REFUSED: &str = "refused";
 /// An operation whose upstream frames are answered only by [`FakeLogic::answer_all`].
 pub(crate) const UPSTREAM_LATER: i32 = 777;
 
+/// A platform of this beginning says in how many ms the session expires (`expires:1500`).
+pub(crate) const EXPIRES: &str = "expires:";
+
+fn expires_at_ms(auth: &Auth) -> u64 {
+    let Some(in_ms) = auth.platform.strip_prefix(EXPIRES) else { return 0 };
+    let unix = std::time::UNIX_EPOCH.elapsed().unwrap();
+    unix.as_millis() as u64 + in_ms.parse::<u64>().unwrap()
+}
+
 pub(crate) fn auth(key: &str) -> Auth {
     Auth { mid: 42, key: key.into(), ..Auth::default() }
 }
@@ -90,6 +99,7 @@ impl LogicLink for FakeLogic {
         if auth.platform.starts_with(REFUSED) {
             return Answer::Now(Err(refused(&auth.key)));
         }
+        let expires_at_ms = expires_at_ms(&auth);
         let mut state = self.state.lock().unwrap();
         let key = if auth.key.is_empty() {
             state.made += 1;
@@ -105,7 +115,7 @@ impl LogicLink for FakeLogic {
             room: Some(auth.room_id).filter(|room| !room.is_empty()),
             accepts: auth.accepts,
             replaced,
-            expires_at_ms: 0,
+            expires_at_ms,
         };
         if auth.platform == LATER {
             state.later.push(Box::new(move || ticket.connected(Ok(connected))));
@@ -117,7 +127,7 @@ impl LogicLink for FakeLogic {
     fn renew(&self, request: &Renew<'_>, _ticket: Ticket) -> Answer<Result<Renewed, Refused>> {
         let refused = |message: String| Refused { reason: CloseReason::Unauthenticated, message, retry_after_ms: None };
         Answer::Now(match AuthRequest::parse(request.body) {
-            Ok(auth) if auth.mid == request.mid => Ok(Renewed { expires_at_ms: 0 }),
+            Ok(auth) if auth.mid == request.mid => Ok(Renewed { expires_at_ms: expires_at_ms(&auth) }),
             Ok(_) => Err(refused("a session can't be renewed for another user".into())),
             Err(message) => Err(refused(message)),
         })
