@@ -7,6 +7,7 @@
 //! 00000000000000000001.log   a segment, named by its first offset
 //! next.zeros                 the next segment, being zeroed; deleted at the start
 //! consumers/<name>.offset    the stored offset of a consumer (format: consumer.rs)
+//! consumers/<name>.cursor    the same of a cursor
 //!
 //! segment:  a header of 4,096 bytes, then records back to back, then zeros
 //! at  size  field        little-endian
@@ -44,6 +45,7 @@
 
 mod config;
 mod consumer;
+mod cursor;
 mod disk;
 mod keeper;
 mod queue;
@@ -69,10 +71,11 @@ pub use config::{Clock, EmbeddedConfig};
 pub use disk::{Disk, Purpose, SystemDisk};
 
 use crate::{
-    AppendDone, AppendError, Consumer, ConsumerState, EventLog, KEY_BYTES_MAX, LogError, LogStatus, Offset, Record, Start, Topic,
-    lock,
+    AppendDone, AppendError, Consumer, ConsumerState, Cursor, EventLog, KEY_BYTES_MAX, LogError, LogReader, LogStatus, Offset,
+    Record, Start, Topic, lock,
 };
-use consumer::{Slot, Subscribed, is_name};
+use consumer::{CONSUMER, CURSOR, Slot, Subscribed, is_name};
+use cursor::{OwnPace, OwnReader};
 use queue::Queue;
 use reader::Reader;
 use recover::Recovered;
@@ -117,20 +120,22 @@ impl EmbeddedLog {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(LogError::io("clean up", dir)(error)),
             _ => {}
         }
-        let slots = Slot::load_all(&consumers, &*config.disk)?;
-        let consumed = slots.iter().max_by_key(|slot| slot.offset()).map(|slot| (slot.name.as_str(), slot.offset()));
+        let slots = Slot::load_all(&consumers, CONSUMER, &*config.disk)?;
+        let cursors = Slot::load_all(&consumers, CURSOR, &*config.disk)?;
+        let consumed =
+            slots.iter().chain(&cursors).max_by_key(|slot| slot.offset()).map(|slot| (slot.name.as_str(), slot.offset()));
         let recovered = match recover::recover(dir, &*config.disk, consumed)? {
             Some(recovered) => recovered,
             None => fresh(dir, &config)?,
         };
-        Self::start(dir, config, lock_file, slots, recovered)
+        Self::start(dir, config, lock_file, [slots, cursors], recovered)
     }
 
     fn start(
         dir: &Path,
         config: EmbeddedConfig,
         lock_file: File,
-        slots: Vec<Slot>,
+        [slots, cursors]: [Vec<Slot>; 2],
         recovered: Recovered,
     ) -> Result<Self, LogError> {
         let Recovered { segments, tail, next, torn_bytes } = recovered;
@@ -151,6 +156,7 @@ impl EmbeddedLog {
             space: Space::new(ground, tail, config.zero_ahead_bytes, config.segment_bytes),
             segments: Mutex::new(segments),
             slots: Mutex::new(slots.into_iter().map(Arc::new).collect()),
+            cursors: Mutex::new(cursors.into_iter().map(Arc::new).collect()),
             durable: (next - 1).into(),
             keep_from: config.keep_from.into(),
             stopping: false.into(),
@@ -243,6 +249,14 @@ impl EventLog for EmbeddedLog {
         Ok(last)
     }
 
+    fn reader(&self, from: Offset) -> Box<dyn LogReader> {
+        Box::new(OwnReader::new(Arc::clone(&self.owner.shared), from))
+    }
+
+    fn cursor(&self, name: &str, start: Start) -> Result<Box<dyn Cursor>, LogError> {
+        Ok(Box::new(OwnPace::open(Arc::clone(&self.owner.shared), name, start)?))
+    }
+
     fn status(&self) -> LogStatus {
         self.owner.shared.status()
     }
@@ -285,7 +299,7 @@ impl Owner {
                 Start::Earliest => first - 1,
                 Start::Latest => shared.durable.load(Acquire),
             };
-            let slot = Arc::new(Slot::create(&dir, name, &*shared.config.disk, offset)?);
+            let slot = Arc::new(Slot::create(&dir, name, CONSUMER, &*shared.config.disk, offset)?);
             slots.push(Arc::clone(&slot));
             slot
         };

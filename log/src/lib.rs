@@ -90,6 +90,33 @@ pub trait Consumer: Send + 'static {
     fn on_records(&mut self, records: &[Record]);
 }
 
+/// Reads durable records at its own pace, on the thread that calls it. Holds nothing back.
+pub trait LogReader: Send {
+    /// The next records, oldest first: some, about 1 MiB at most (more if a single record is larger); none when the end
+    /// is reached. If records were deleted before they were read it goes on with the oldest that is left: the offsets show
+    /// how many are missing.
+    ///
+    /// # Errors
+    /// [`LogError::Damaged`] and [`LogError::Io`].
+    fn read(&mut self) -> Result<Vec<Record>, LogError>;
+
+    /// The offset that comes next: all records before it were read, or are gone.
+    fn next(&self) -> Offset;
+}
+
+/// How far somebody has come who reads at his own pace; kept over restarts under a name. While it is open the log keeps,
+/// within bounds of its own, what was not passed.
+pub trait Cursor: Send + Sync {
+    /// The last offset that was passed.
+    fn offset(&self) -> Offset;
+
+    /// Passes everything up to `offset`. Survives the end of the process at once, and a power failure a second later.
+    ///
+    /// # Errors
+    /// [`LogError::Io`]; the log is poisoned then.
+    fn store(&self, offset: Offset) -> Result<(), LogError>;
+}
+
 /// An ordered, durable log.
 pub trait EventLog: Send + Sync + 'static {
     /// Appends one record. Never blocks on the disk.
@@ -114,6 +141,16 @@ pub trait EventLog: Send + Sync + 'static {
     /// # Errors
     /// [`LogError::Damaged`] and [`LogError::Io`]; what was read before has been given to `on_records`.
     fn replay(&self, on_records: &mut dyn FnMut(&[Record])) -> Result<Offset, LogError>;
+
+    /// A reader whose first record is `from`, or the oldest that there is.
+    fn reader(&self, from: Offset) -> Box<dyn LogReader>;
+
+    /// Opens the cursor of this name (as of a consumer), which stands where it stood, or at `start` when it is new. Dropping
+    /// it closes it.
+    ///
+    /// # Errors
+    /// [`LogError::ConsumerName`], [`LogError::AlreadySubscribed`], [`LogError::Closed`], [`LogError::Io`].
+    fn cursor(&self, name: &str, start: Start) -> Result<Box<dyn Cursor>, LogError>;
 
     /// A snapshot for metrics and people. Cheap enough for once a second.
     fn status(&self) -> LogStatus;

@@ -19,7 +19,7 @@ pub struct LogStatus {
     pub poisoned: Option<String>,
     /// Why the log takes no appends at the moment (no space). Goes away by itself.
     pub refusing: Option<String>,
-    /// All consumers with a stored offset, running or not.
+    /// All consumers with a stored offset, running or not, and the cursors that are open.
     pub consumers: Vec<ConsumerStatus>,
     /// Counters since the start of the process.
     pub counters: Counters,
@@ -51,6 +51,8 @@ pub enum ConsumerState {
     CatchingUp,
     /// Gets each batch as it becomes durable.
     AtEnd,
+    /// It is a cursor, whose owner reads at his own pace.
+    Cursor,
     /// Will get nothing more, and why.
     Stopped(String),
 }

@@ -10,7 +10,7 @@ use std::thread;
 
 use bytes::Bytes;
 use common::{Collector, Each, HANG, append, small, start_append};
-use perseid_log::{AppendError, ConsumerState, EmbeddedLog, EventLog, KEY_BYTES_MAX, LogError, Start, Topic};
+use perseid_log::{AppendError, ConsumerState, EmbeddedLog, EventLog, KEY_BYTES_MAX, LogError, LogReader, Start, Topic};
 
 /// Storage in which a log can be opened again after it was closed.
 trait Place {
@@ -240,6 +240,59 @@ fn status_counts(place: &dyn Place) {
     assert_eq!((status.consumers[0].lag, &status.consumers[0].state), (0, &ConsumerState::AtEnd));
 }
 
+fn read_all(reader: &mut dyn LogReader) -> Vec<u64> {
+    let mut offsets = Vec::new();
+    loop {
+        let records = reader.read().unwrap();
+        if records.is_empty() {
+            return offsets;
+        }
+        offsets.extend(records.iter().map(|record| record.offset));
+    }
+}
+
+fn a_reader_reads_on_from_anywhere(place: &dyn Place) {
+    let log = place.open();
+    let mut reader = log.reader(0);
+    assert_eq!((read_all(&mut *reader), reader.next()), (vec![], 1), "an empty log");
+    for number in 0..700_u32 {
+        append(&*log, vec![number as u8; 100]).unwrap();
+    }
+    assert_eq!(read_all(&mut *reader), (1..=700).collect::<Vec<_>>());
+    append(&*log, "later").unwrap();
+    let records = reader.read().unwrap();
+    assert_eq!((records.len(), &records[0].value[..], reader.next()), (1, &b"later"[..], 702));
+    for from in [2, 150, 151, 699, 701] {
+        assert_eq!(read_all(&mut *log.reader(from)), (from..=701).collect::<Vec<_>>());
+    }
+    let mut beyond = log.reader(703);
+    assert_eq!(read_all(&mut *beyond), []);
+    append(&*log, "702").unwrap();
+    append(&*log, "703").unwrap();
+    assert_eq!(read_all(&mut *beyond), [703]);
+}
+
+fn a_cursor_stays_where_it_was_put(place: &dyn Place) {
+    let log = place.open();
+    append(&*log, "1").unwrap();
+    append(&*log, "2").unwrap();
+    let (early, late) = (log.cursor("early", Start::Earliest).unwrap(), log.cursor("late", Start::Latest).unwrap());
+    assert_eq!((early.offset(), late.offset()), (0, 2));
+    assert!(matches!(log.cursor("late", Start::Latest), Err(LogError::AlreadySubscribed { .. })));
+    assert!(matches!(log.cursor("a/b", Start::Latest), Err(LogError::ConsumerName { .. })));
+    early.store(1).unwrap();
+    let status = log.status();
+    let early_now = status.consumers.iter().find(|consumer| consumer.name == "early").unwrap();
+    assert_eq!((early_now.offset, early_now.lag, &early_now.state), (1, 1, &ConsumerState::Cursor));
+    drop(late);
+    assert_eq!(log.status().consumers.len(), 1, "a cursor that is closed holds nothing up, and is not shown");
+    assert_eq!(log.cursor("late", Start::Earliest).unwrap().offset(), 2, "it keeps its place");
+    log.close();
+    drop((early, log));
+    let log = place.open();
+    assert_eq!(log.cursor("early", Start::Latest).unwrap().offset(), 1);
+}
+
 macro_rules! contract {
     ($module:ident, $place:expr, $($test:ident)*) => {
         mod $module {
@@ -256,7 +309,7 @@ macro_rules! all {
             a_replay_gives_everything_once_and_moves_no_offset
             what_is_acknowledged_was_handed_over answers_come_once_each_and_in_order many_producers_keep_their_order
             consumers_go_on_where_they_were latest_means_since_the_first_subscription refusals_say_why
-            callbacks_may_call_the_log status_counts);
+            callbacks_may_call_the_log status_counts a_reader_reads_on_from_anywhere a_cursor_stays_where_it_was_put);
     };
 }
 

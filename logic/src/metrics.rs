@@ -73,6 +73,7 @@ labels!(
         Drain => "drain",
         DrainProgress => "drain_progress",
         Later => "later",
+        Events => "events",
         Healthz => "healthz",
         Readyz => "readyz",
         Other => "other",

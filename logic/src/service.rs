@@ -9,9 +9,10 @@ use perseid_protocol::limits::{ROOM_ID_BYTES_MAX, SUBSCRIPTIONS_MAX};
 use perseid_protocol::push::SessionAddr;
 use perseid_protocol::room::RoomId;
 use perseid_protocol::{CloseReason, Refusal, SessionKey};
-use perseid_store::{NewSession, SessionRegistry};
+use perseid_store::{NewSession, SessionRegistry, Takeover};
 
 use crate::auth::{AuthContext, AuthError, Authenticator, Identity};
+use crate::events::{Feed, OpenError, Presence};
 use crate::metrics::{AuthOutcome, AuthRefusal, Metrics};
 use crate::verdict::Verdict;
 
@@ -123,6 +124,10 @@ pub struct Logic {
     authenticator: Arc<dyn Authenticator>,
     metrics: Arc<Metrics>,
     limits: LiveLimits,
+    /// Where sessions that begin and end are told of, if somebody wants to know.
+    presence: Option<Arc<Presence>>,
+    /// Where upstream frames go, if somebody wants them.
+    upstream: Option<Arc<Feed>>,
 }
 
 /// What of a [`ConnectRequest`] is still needed when it is known who it is.
@@ -134,12 +139,34 @@ struct Arrival {
     since_ms: u64,
 }
 
+/// Who that is, and what it is called.
+struct Entrant {
+    mid: i64,
+    key: SessionKey,
+    takeover: Takeover,
+    expires_at_ms: u64,
+}
+
 type Refused = (AuthOutcome, ConnectError);
 
 impl Logic {
     /// Logic over a registry.
     pub fn new(registry: Arc<dyn SessionRegistry>, authenticator: Arc<dyn Authenticator>, metrics: Arc<Metrics>) -> Self {
-        Self { registry, authenticator, metrics, limits: LiveLimits::default() }
+        Self { registry, authenticator, metrics, limits: LiveLimits::default(), presence: None, upstream: None }
+    }
+
+    /// Tells of what `feed` wants. With sessions among it, an AUTH is answered when the log has its `session.online`.
+    #[must_use]
+    pub fn telling(mut self, feed: &Arc<Feed>) -> Self {
+        let wanted = feed.wanted();
+        self.presence = wanted.sessions.then(|| Presence::new(feed.clone(), self.registry.clone()));
+        self.upstream = wanted.upstream.then(|| feed.clone());
+        self
+    }
+
+    /// What tells of sessions, if somebody wants to know.
+    pub const fn presence(&self) -> Option<&Arc<Presence>> {
+        self.presence.as_ref()
     }
 
     /// Goes on with these limits. Sessions that are there stay.
@@ -164,7 +191,8 @@ impl Logic {
         let identity = self.authenticator.authenticate(&auth, &context);
         let ConnectRequest { addr, peer, extended, now_ms, .. } = *request;
         let (logic, arrival) = (self.clone(), Arrival { auth, addr, peer, extended, since_ms: now_ms });
-        identity.then(move |identity| logic.count(logic.let_in(arrival, identity)))
+        let counted = self.clone();
+        identity.and_then(move |identity| logic.let_in(arrival, identity)).then(move |result| counted.count(result))
     }
 
     fn count(&self, result: Result<Connected, Refused>) -> Result<Connected, ConnectError> {
@@ -176,25 +204,50 @@ impl Logic {
         result
     }
 
-    fn let_in(&self, arrival: Arrival, identity: Result<Identity, AuthError>) -> Result<Connected, Refused> {
-        let Identity { mid, takeover, expires_at_ms } = identity.map_err(|error| (AuthOutcome::Refused, self.refusal(error)))?;
-        let auth = arrival.auth;
-        let key = if auth.key.is_empty() { make_key() } else { Ok(SessionKey::parse(&auth.key)) };
-        let key = key.map_err(|error| (AuthOutcome::Failed, error))?;
+    fn let_in(self: &Arc<Self>, arrival: Arrival, identity: Result<Identity, AuthError>) -> Verdict<Result<Connected, Refused>> {
+        let entrant = match self.entrant(&arrival, identity) {
+            Ok(entrant) => entrant,
+            Err(refused) => return Verdict::Now(Err(refused)),
+        };
         let session = NewSession {
-            key: key.clone(),
-            mid,
+            key: entrant.key.clone(),
+            mid: entrant.mid,
             addr: arrival.addr,
-            platform: &auth.platform,
-            device_id: &auth.device_id,
+            platform: &arrival.auth.platform,
+            device_id: &arrival.auth.device_id,
             peer: arrival.peer,
             since_ms: arrival.since_ms,
             extended: arrival.extended,
         };
-        let mut replaced = self.registry.open(session, takeover).map_err(|_| {
-            let message = "the session key is in use by another user: choose another, or none and get one".to_owned();
-            (AuthOutcome::KeyTaken, ConnectError { reason: CloseReason::PermissionDenied, message, retry_after_ms: None })
-        })?;
+        let opened = match &self.presence {
+            None => Verdict::Now(self.registry.open(session, entrant.takeover).map_err(|_| OpenError::KeyTaken)),
+            Some(presence) => presence.open(session, entrant.takeover),
+        };
+        let logic = self.clone();
+        opened.then(move |opened| logic.entered(arrival, entrant, opened))
+    }
+
+    fn entrant(&self, arrival: &Arrival, identity: Result<Identity, AuthError>) -> Result<Entrant, Refused> {
+        let Identity { mid, takeover, expires_at_ms } = identity.map_err(|error| (AuthOutcome::Refused, self.refusal(error)))?;
+        let key = &arrival.auth.key;
+        let key = if key.is_empty() { make_key() } else { Ok(SessionKey::parse(key)) };
+        let key = key.map_err(|error| (AuthOutcome::Failed, error))?;
+        if self.presence.is_some() && !self.limits.replace_oldest.load(Relaxed) && self.is_full(&key, mid) {
+            // Found before it is registered, so that nobody is told of a session that never was. Two at once are found later.
+            return Err((AuthOutcome::Refused, self.too_many_sessions()));
+        }
+        Ok(Entrant { mid, key, takeover, expires_at_ms })
+    }
+
+    /// The session is registered, or was not let in.
+    fn entered(
+        self: &Arc<Self>,
+        arrival: Arrival,
+        entrant: Entrant,
+        opened: Result<Option<SessionAddr>, OpenError>,
+    ) -> Result<Connected, Refused> {
+        let (auth, Entrant { mid, key, expires_at_ms, .. }) = (arrival.auth, entrant);
+        let mut replaced = opened.map_err(not_opened)?;
         if replaced.is_none() {
             replaced = self.make_room(&key, mid, arrival.addr).map_err(|error| (AuthOutcome::Refused, error))?;
         }
@@ -203,6 +256,30 @@ impl Logic {
         }
         let room = Some(auth.room_id).filter(|room| !room.is_empty());
         Ok(Connected { mid, key, room, accepts: auth.accepts, platform: auth.platform, replaced, expires_at_ms })
+    }
+
+    /// Whether the user of a session that comes has as many as he may, without one that it replaces.
+    fn is_full(&self, key: &SessionKey, mid: i64) -> bool {
+        let most = self.limits.per_user_max.load(Relaxed);
+        most > 0
+            && mid > 0
+            && self.registry.by_mid(mid).len() >= most
+            && self.registry.row(key).is_none_or(|replaced| replaced.mid != mid)
+    }
+
+    fn too_many_sessions(&self) -> ConnectError {
+        self.metrics.auth_refused(AuthRefusal::UserLimit);
+        let most = self.limits.per_user_max.load(Relaxed);
+        let message = format!("the user has {most} sessions, and no more are allowed: end one of them");
+        ConnectError { reason: CloseReason::ConnectionLimit, message, retry_after_ms: None }
+    }
+
+    /// Forgets a session; false, and nothing is changed, if it is not there any more.
+    fn close(&self, key: &SessionKey, mid: i64, addr: SessionAddr, reason: Option<CloseReason>) -> bool {
+        match &self.presence {
+            None => self.registry.close(key, mid, addr),
+            Some(presence) => presence.end(key, mid, addr, reason),
+        }
     }
 
     /// Holds the limit of sessions for the user of a session that was just registered, and added one.
@@ -217,15 +294,14 @@ impl Logic {
         if self.limits.replace_oldest.load(Relaxed) {
             // Whoever closes one may end it: two newcomers never count the same one as theirs.
             let rows = self.registry.describe(mid);
-            let oldest = rows.iter().find(|row| row.addr != addr && self.registry.close(&row.key, mid, row.addr));
+            let oldest =
+                rows.iter().find(|row| row.addr != addr && self.close(&row.key, mid, row.addr, Some(CloseReason::Replaced)));
             if let Some(oldest) = oldest {
                 return Ok(Some(oldest.addr));
             }
         }
-        self.registry.close(key, mid, addr);
-        self.metrics.auth_refused(AuthRefusal::UserLimit);
-        let message = format!("the user has {most} sessions, and no more are allowed: end one of them");
-        Err(ConnectError { reason: CloseReason::ConnectionLimit, message, retry_after_ms: None })
+        self.close(key, mid, addr, Some(CloseReason::ConnectionLimit));
+        Err(self.too_many_sessions())
     }
 
     fn refusal(&self, error: AuthError) -> ConnectError {
@@ -260,15 +336,18 @@ impl Logic {
 
     /// Forgets a session that ended: by us, for `reason`, or by the client or the network. Returns false, and changes nothing,
     /// when a newer one has its key.
-    pub fn disconnect(&self, key: &SessionKey, mid: i64, addr: SessionAddr, _reason: Option<CloseReason>) -> bool {
-        self.registry.close(key, mid, addr)
+    pub fn disconnect(&self, key: &SessionKey, mid: i64, addr: SessionAddr, reason: Option<CloseReason>) -> bool {
+        self.close(key, mid, addr, reason)
     }
 
     /// Takes what a client sent to the business; answered when it can't be lost any more, or refused.
-    /// For now it is counted by class of operation and goes no further; its delivery to webhooks comes with those.
+    /// Where nobody wants it, it is counted and goes no further.
     pub fn receive(&self, frame: &Upstream<'_>) -> Verdict<Result<(), Refusal>> {
         self.metrics.received(frame.op, frame.body.len());
-        Verdict::Now(Ok(()))
+        match &self.upstream {
+            None => Verdict::Now(Ok(())),
+            Some(feed) => feed.upstream(frame),
+        }
     }
 }
 
@@ -285,6 +364,19 @@ fn check(auth: &AuthRequest) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+fn not_opened(error: OpenError) -> Refused {
+    match error {
+        OpenError::KeyTaken => {
+            let message = "the session key is in use by another user: choose another, or none and get one".to_owned();
+            (AuthOutcome::KeyTaken, ConnectError { reason: CloseReason::PermissionDenied, message, retry_after_ms: None })
+        }
+        OpenError::Unavailable => {
+            let message = "the event log takes nothing now, and nobody is let in unseen: connect again later".to_owned();
+            (AuthOutcome::Failed, ConnectError { reason: CloseReason::Overloaded, message, retry_after_ms: None })
+        }
+    }
 }
 
 fn make_key() -> Result<SessionKey, ConnectError> {

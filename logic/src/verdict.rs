@@ -28,6 +28,20 @@ impl<T> Verdict<T> {
         }
     }
 
+    /// The next answer, which may have to be waited for too.
+    pub fn and_then<U: Send + 'static>(self, next: impl FnOnce(T) -> Verdict<U> + Send + 'static) -> Verdict<U>
+    where
+        T: 'static,
+    {
+        match self {
+            Self::Now(answer) => next(answer),
+            Self::Later(coming) => Verdict::Later(Box::pin(async move {
+                let next = next(coming.await);
+                next.get().await
+            })),
+        }
+    }
+
     /// What becomes of the answer: at once when it is there, else when it comes. Once, or never if nobody waits.
     pub fn then<U>(self, next: impl FnOnce(T) -> U + Send + 'static) -> Verdict<U>
     where

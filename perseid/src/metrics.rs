@@ -2,6 +2,8 @@
 //!
 //! Names follow `perseid_<part>_<what>`; durations are histograms in seconds, never summaries, so that nodes add up.
 
+mod events;
+
 use std::fmt;
 use std::sync::Arc;
 
@@ -60,6 +62,7 @@ impl Collector for Everything {
         logic(&mut out, &self.0)?;
         job(&mut out, &self.0)?;
         log(&mut out, &self.0)?;
+        events::put(&mut out, &self.0)?;
         process(&mut out, &self.0)
     }
 }
@@ -264,9 +267,11 @@ fn log(out: &mut Out<'_>, parts: &Parts) -> fmt::Result {
     out.gauge("log_queue_bytes", "Bytes accepted and not yet durable", log.queue_bytes as u64)?;
     out.gauge("log_poisoned", "1 after a failed write: needs a restart", log.poisoned.is_some().into())?;
     out.gauge("log_refusing", "1 while there is no space", log.refusing.is_some().into())?;
-    let lags = log.consumers.iter().map(|consumer| (vec![("consumer", consumer.name.as_str())], consumer.lag));
+    // Webhooks have families of their own.
+    let consumers = || log.consumers.iter().filter(|consumer| consumer.state != ConsumerState::Cursor);
+    let lags = consumers().map(|consumer| (vec![("consumer", consumer.name.as_str())], consumer.lag));
     out.gauges("log_consumer_lag", "Durable records that a consumer has not seen", lags)?;
-    let stopped = log.consumers.iter().map(|consumer| {
+    let stopped = consumers().map(|consumer| {
         let stopped = matches!(consumer.state, ConsumerState::Stopped(_));
         (vec![("consumer", consumer.name.as_str())], u64::from(stopped))
     });

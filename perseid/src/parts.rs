@@ -22,6 +22,10 @@ pub struct Parts {
     pub logic: Arc<perseid_logic::Metrics>,
     /// What the job counts.
     pub job: Arc<perseid_job::Metrics>,
+    /// What writes events, if somebody wants them.
+    pub feed: Option<Arc<perseid_logic::Feed>>,
+    /// What webhooks count.
+    pub hooks: Vec<Arc<perseid_hooks::HookMetrics>>,
     /// The node is leaving.
     pub draining: Arc<AtomicBool>,
     /// HTTP addresses as bound.

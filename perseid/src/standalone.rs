@@ -4,6 +4,7 @@ mod adapters;
 mod api_tokens;
 mod drain;
 mod shutdown;
+mod telling;
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -30,6 +31,7 @@ use crate::telemetry::LogLevel;
 use crate::{admin, certificates, console, metrics, stats};
 use adapters::{Addresses, CallLane, Link, OneNode, RegistryRoutes};
 use drain::Drain;
+use telling::{Telling, Told};
 
 pub use shutdown::Outcome;
 
@@ -45,6 +47,7 @@ pub struct Standalone {
     certificates: Option<Certificates>,
     http: JoinHandle<()>,
     http_stop: CancellationToken,
+    told: Told,
 }
 
 /// The folder of the event log in the data directory.
@@ -62,11 +65,13 @@ impl Standalone {
         let http_listeners = bind_http(&settings.logic.http)?;
         let http: Vec<SocketAddr> = http_listeners.iter().map(TcpListener::local_addr).collect::<std::io::Result<_>>()?;
 
-        let logic_metrics = Arc::new(perseid_logic::Metrics::default());
         let gate = Arc::new(Gate::open(&settings, &logic_metrics)?);
-        let log = open_log(&settings)?;
+        let embedded = open_log(&settings)?;
+        let log: Arc<dyn EventLog> = Arc::new(embedded.clone());
+        let telling = Telling::prepare(&settings, embedded)?;
         let registry: Arc<dyn SessionRegistry> = Arc::new(MemoryRegistry::new());
-        let logic = Arc::new(Logic::new(registry.clone(), gate.authenticator(), logic_metrics.clone()));
+        let logic = Logic::new(registry.clone(), gate.authenticator(), logic_metrics.clone());
+        let logic = Arc::new(telling.told_by(logic));
         logic.reload(session_limits(&settings));
 
         let link: Arc<dyn LogicLink> = Arc::new(Link { logic: logic.clone(), runtime: tokio::runtime::Handle::current() });
@@ -93,8 +98,13 @@ impl Standalone {
         let config = logic_config(&settings);
         let accept = Arc::new(Accept::new(log.clone(), registry.clone(), nodes.clone(), logic_metrics.clone(), &config));
         restore_idempotency(&*log, &accept, started_ms.saturating_sub(config.idempotency_ms))?;
-        let api = Arc::new(Api::new(accept, registry.clone(), log.clone(), nodes, logic_metrics.clone(), access.clone(), config));
-        let parts = Arc::new(Parts { comet, registry, log, logic: logic_metrics.clone(), job, draining, http, started_ms });
+        let api = Api::new(accept, registry.clone(), log.clone(), nodes, logic_metrics.clone(), access.clone(), config);
+        let api = Arc::new(api.with_events(telling.feed()));
+        let (feed, hooks) = (telling.feed(), telling.metrics());
+        let told = telling.start(logic.presence())?;
+        let logic_metrics_too = logic_metrics.clone();
+        let parts =
+            Arc::new(Parts { comet, registry, log, logic: logic_metrics_too, job, feed, hooks, draining, http, started_ms });
 
         let looked_at = metrics::router(parts.clone()).merge(stats::router(parts.clone()));
         let extra = access.guard(Scope::Read, looked_at);
@@ -107,7 +117,7 @@ impl Standalone {
                 tracing::error!(%error, "the HTTP listener failed");
             }
         });
-        Ok(Self { parts, api, logic, gate, access, drain, settings, certificates, http, http_stop })
+        Ok(Self { parts, api, logic, gate, access, drain, settings, certificates, http, http_stop, told })
     }
 
     /// What runs.
@@ -154,6 +164,7 @@ impl Standalone {
         self.gate.reload(&settings);
         self.drain.reload(settings.comet.drain_rate);
         self.reload_tokens();
+        self.told.reload(&settings);
         self.settings = settings;
     }
 
@@ -204,7 +215,7 @@ fn bind_http(addrs: &[SocketAddr]) -> Result<Vec<TcpListener>> {
         .collect()
 }
 
-fn open_log(settings: &Settings) -> Result<Arc<dyn EventLog>> {
+fn open_log(settings: &Settings) -> Result<EmbeddedLog> {
     let dir = settings.node.data_dir.join(LOG_DIR);
     std::fs::create_dir_all(&dir).with_context(|| format!("can't make the data directory {}", dir.display()))?;
     let config = EmbeddedConfig {
@@ -213,6 +224,9 @@ fn open_log(settings: &Settings) -> Result<Arc<dyn EventLog>> {
         retention_bytes: settings.log.retention_bytes,
         retention_ms: settings.log.retention_ms,
         queue_bytes_max: settings.log.queue_bytes_max,
+        cursor_bytes_max: settings.events.hold_bytes_max,
+        cursor_ms_max: settings.events.hold_ms_max,
+        keep_from: telling::keep_from_at_start(settings),
         ..EmbeddedConfig::default()
     };
     let log = EmbeddedLog::open(&dir, config).context("can't open the event log")?;
@@ -220,7 +234,7 @@ fn open_log(settings: &Settings) -> Result<Arc<dyn EventLog>> {
     if status.counters.torn_bytes > 0 {
         tracing::warn!(bytes = status.counters.torn_bytes, "a torn tail of the event log was cut off: never acknowledged");
     }
-    Ok(Arc::new(log))
+    Ok(log)
 }
 
 /// Idempotency keys hold over a restart: the log knows them.

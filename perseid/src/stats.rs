@@ -7,6 +7,7 @@ use axum::Router;
 use axum::http::header::CACHE_CONTROL;
 use axum::routing::get;
 use perseid_comet::metrics::{Cell, TRANSPORTS, WorkerMetrics};
+use perseid_log::ConsumerState;
 use perseid_log::HistogramSnapshot;
 use perseid_protocol::CloseReason;
 use perseid_protocol::push::Drop;
@@ -74,7 +75,7 @@ fn stats(parts: &Parts) -> Value {
             "first": log.first,
             "end": log.end,
             "bytes": log.disk_bytes,
-            "lag": log.consumers.iter().map(|consumer| consumer.lag).max().unwrap_or(0),
+            "lag": log.consumers.iter().filter(|consumer| consumer.state != ConsumerState::Cursor).map(|consumer| consumer.lag).max().unwrap_or(0),
             "poisoned": log.poisoned,
         },
     })

@@ -163,6 +163,15 @@ impl SessionRegistry for MemoryRegistry {
         rows
     }
 
+    fn row(&self, key: &SessionKey) -> Option<SessionRow> {
+        let row = self.keys.get(key).map(|row| row.key().0.clone());
+        row.map(|row| row.describe(&self.platforms))
+    }
+
+    fn keys(&self) -> Vec<SessionKey> {
+        self.keys.iter().map(|row| row.key().0.key.clone()).collect()
+    }
+
     fn counts(&self) -> Counts {
         Counts { sessions: self.sessions.now(), users: self.online.now() }
     }

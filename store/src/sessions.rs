@@ -96,6 +96,12 @@ pub trait SessionRegistry: Send + Sync + 'static {
     /// All sessions of a user, oldest first; none for guests.
     fn describe(&self, mid: i64) -> Vec<SessionRow>;
 
+    /// The session of `key`.
+    fn row(&self, key: &SessionKey) -> Option<SessionRow>;
+
+    /// The keys of all sessions, in no order; of sessions that come and go meanwhile some may be missing.
+    fn keys(&self) -> Vec<SessionKey>;
+
     /// How much there is.
     fn counts(&self) -> Counts;
 

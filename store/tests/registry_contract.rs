@@ -90,6 +90,7 @@ fn check_history<R: SessionRegistry>(registry: &R, steps: Vec<Step>) -> Result<(
         apply(registry, &mut model, u32::try_from(at).unwrap(), step)?;
         for n in 0..KEYS {
             prop_assert_eq!(registry.by_key(&key(n)), model.rows.get(&n).map(|row| row.addr));
+            prop_assert_eq!(registry.row(&key(n)), model.rows.get(&n).cloned());
         }
         for mid in MIDS {
             let rows = model.of_mid(mid);
@@ -98,6 +99,8 @@ fn check_history<R: SessionRegistry>(registry: &R, steps: Vec<Step>) -> Result<(
             addrs.sort_by_key(|addr| addr.slot);
             prop_assert_eq!(addrs, rows.iter().map(|row| row.addr).collect::<Vec<_>>());
         }
+        let keys: HashSet<_> = registry.keys().into_iter().collect();
+        prop_assert_eq!(keys, model.rows.keys().map(|n| key(*n)).collect::<HashSet<_>>());
         prop_assert_eq!(registry.counts(), model.counts());
         prop_assert_eq!(registry.addresses(), model.addresses());
     }

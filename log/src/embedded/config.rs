@@ -26,6 +26,11 @@ pub struct EmbeddedConfig {
     pub retention_bytes: u64,
     /// Closed segments whose youngest record is older than this are deleted.
     pub retention_ms: u64,
+    /// For the sake of open cursors that have not passed a segment it is kept beyond `retention_bytes` and
+    /// `retention_ms`, while all files together are no larger than this …
+    pub cursor_bytes_max: u64,
+    /// … and its youngest record is no older than this.
+    pub cursor_ms_max: u64,
     /// Bound of what is accepted and not yet durable.
     pub queue_bytes_max: usize,
     /// Bound of one value, at most [`VALUE_BYTES_MAX`].
@@ -48,6 +53,8 @@ impl Default for EmbeddedConfig {
             rest_us: 1000,
             retention_bytes: 1 << 30,
             retention_ms: 24 * 3600 * 1000,
+            cursor_bytes_max: 4 << 30,
+            cursor_ms_max: 3 * 24 * 3600 * 1000,
             queue_bytes_max: 64 << 20,
             value_bytes_max: VALUE_BYTES_MAX,
             zero_ahead_bytes: 16 << 20,

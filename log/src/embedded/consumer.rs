@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! consumers/<name>.offset: two copies, at 0 and at 512, written in turn; the valid one with the larger
-//! sequence counts
+//! sequence counts; consumers/<name>.cursor: the same, of a cursor (cursor.rs)
 //! at  size  field     little-endian
 //!  0  4     magic     "pco1"
 //!  4  4     crc       crc32c of the rest
@@ -30,7 +30,10 @@ use crate::{Consumer, ConsumerState, LogError, Offset, Record, lock};
 const MAGIC: &[u8; 4] = b"pco1";
 const COPY_BYTES: usize = 24;
 const COPY_DISTANCE: u64 = 512;
-const SUFFIX: &str = ".offset";
+/// Of the file of a consumer.
+pub(super) const CONSUMER: &str = ".offset";
+/// Of the file of a cursor.
+pub(super) const CURSOR: &str = ".cursor";
 const NAME_BYTES_MAX: usize = 64;
 
 /// A consumer's stored offset and what it does.
@@ -38,7 +41,7 @@ pub(super) struct Slot {
     pub(super) name: String,
     pub(super) state: Mutex<ConsumerState>,
     file: File,
-    /// Only the thread that has the consumer stores, so the atomics need no order among them.
+    /// Only the thread that has the consumer (of a cursor: that has its lock) stores, so the atomics need no order among them.
     offset: AtomicU64,
     sequence: AtomicU64,
     synced: AtomicU64,
@@ -53,25 +56,25 @@ pub(super) struct Subscribed {
 }
 
 impl Slot {
-    /// All consumers with a stored offset.
-    pub(super) fn load_all(dir: &Path, disk: &dyn Disk) -> Result<Vec<Self>, LogError> {
+    /// All consumers, or cursors, with a stored offset.
+    pub(super) fn load_all(dir: &Path, suffix: &str, disk: &dyn Disk) -> Result<Vec<Self>, LogError> {
         let mut slots = Vec::new();
         for entry in fs::read_dir(dir).map_err(LogError::io("list", dir))? {
             let name = entry.map_err(LogError::io("list", dir))?.file_name();
-            let name = name.to_str().and_then(|name| name.strip_suffix(SUFFIX)).filter(|name| is_name(name));
+            let name = name.to_str().and_then(|name| name.strip_suffix(suffix)).filter(|name| is_name(name));
             if let Some(name) = name {
-                let Some(slot) = Self::load(dir, name)? else { continue };
+                let Some(slot) = Self::load(dir, name, suffix)? else { continue };
                 // What was read may be in the page cache only, but counts as synced from here on.
                 let stored = slot.store(disk, slot.offset()).and_then(|()| disk.sync(Purpose::Consumer, &slot.file));
-                stored.map_err(LogError::io("store the offset in", &path(dir, name)))?;
+                stored.map_err(LogError::io("store the offset in", &path(dir, name, suffix)))?;
                 slots.push(slot);
             }
         }
         Ok(slots)
     }
 
-    fn load(dir: &Path, name: &str) -> Result<Option<Self>, LogError> {
-        let path = path(dir, name);
+    fn load(dir: &Path, name: &str, suffix: &str) -> Result<Option<Self>, LogError> {
+        let path = path(dir, name, suffix);
         let file = open_rw(&path).map_err(LogError::io("open", &path))?;
         let bytes = fs::read(&path).map_err(LogError::io("read", &path))?;
         if bytes.iter().all(|&byte| byte == 0) {
@@ -85,8 +88,8 @@ impl Slot {
     }
 
     /// A new consumer that has consumed everything up to `offset`; durable when this returns.
-    pub(super) fn create(dir: &Path, name: &str, disk: &dyn Disk, offset: Offset) -> Result<Self, LogError> {
-        let path = path(dir, name);
+    pub(super) fn create(dir: &Path, name: &str, suffix: &str, disk: &dyn Disk, offset: Offset) -> Result<Self, LogError> {
+        let path = path(dir, name, suffix);
         let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
         let slot = Self::new(name, open.map_err(LogError::io("create", &path))?, 0, offset);
         // Both copies, so that later stores only ever overwrite allocated bytes.
@@ -107,9 +110,9 @@ impl Slot {
         }
     }
 
-    /// Removes the stored offset for good.
+    /// Removes the stored offset of a consumer for good.
     pub(super) fn delete(&self, dir: &Path) -> Result<(), LogError> {
-        let path = path(dir, &self.name);
+        let path = path(dir, &self.name, CONSUMER);
         fs::remove_file(&path).and_then(|()| sync_dir(dir)).map_err(LogError::io("delete", &path))
     }
 
@@ -186,8 +189,8 @@ pub(super) fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
 }
 
-fn path(dir: &Path, name: &str) -> PathBuf {
-    dir.join(format!("{name}{SUFFIX}"))
+fn path(dir: &Path, name: &str, suffix: &str) -> PathBuf {
+    dir.join(format!("{name}{suffix}"))
 }
 
 fn encode(sequence: u64, offset: Offset) -> [u8; COPY_BYTES] {
@@ -214,7 +217,7 @@ fn decode(bytes: &[u8]) -> Option<(u64, Offset)> {
 /// Reads the stored offset of a consumer of a closed log, for tests and tools.
 #[cfg(test)]
 fn stored(dir: &Path, name: &str) -> Result<Option<Offset>, LogError> {
-    Ok(Slot::load(dir, name)?.map(|slot| slot.offset()))
+    Ok(Slot::load(dir, name, CONSUMER)?.map(|slot| slot.offset()))
 }
 
 #[cfg(test)]
@@ -225,11 +228,11 @@ mod tests {
     #[test]
     fn a_torn_copy_falls_back_to_the_other_and_two_are_refused() {
         let dir = tempfile::tempdir().unwrap();
-        let slot = Slot::create(dir.path(), "job", &SystemDisk, 5).unwrap();
+        let slot = Slot::create(dir.path(), "job", CONSUMER, &SystemDisk, 5).unwrap();
         slot.store(&SystemDisk, 9).unwrap();
         slot.store(&SystemDisk, 12).unwrap();
         assert_eq!(stored(dir.path(), "job").unwrap(), Some(12));
-        let path = path(dir.path(), "job");
+        let path = path(dir.path(), "job", CONSUMER);
         let whole = fs::read(&path).unwrap();
         for at in (0..COPY_BYTES).flat_map(|at| [at, at + COPY_DISTANCE as usize]) {
             let mut torn = whole.clone();

@@ -8,12 +8,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::time::Instant;
 
-use super::consumer::panic_text;
+use super::consumer::{Slot, panic_text};
 use super::disk;
 use super::segment::{NEXT_NAME, sync_dir};
 use super::shared::Shared;
 use super::space::{Ground, Timers, Work};
-use crate::{Offset, lock};
+use crate::{ConsumerState, Offset, lock};
 
 /// Runs until the log is closed. A bug here must end in refusals, not in a writer that waits for ever.
 pub(super) fn run(shared: &Shared) {
@@ -66,15 +66,31 @@ struct Old {
     file_bytes: u64,
 }
 
-/// How many of the oldest segments can go. The last one is being written to and stays; nothing goes that holds a
-/// record from `keep_from` on.
-fn expired(segments: &[Old], keep_from: Offset, retention_bytes: u64, retention_ms: u64, now_ms: u64) -> usize {
+/// How large and how old a log may become before its oldest segment goes.
+#[derive(Clone, Copy)]
+struct Bounds {
+    bytes: u64,
+    ms: u64,
+}
+
+/// From which offset on records are kept.
+#[derive(Clone, Copy)]
+struct Keep {
+    /// Whatever their age.
+    always: Offset,
+    /// Within these wider bounds.
+    within: Option<(Offset, Bounds)>,
+}
+
+/// How many of the oldest segments can go. The last one is being written to and stays; nothing goes that is to be kept.
+fn expired(segments: &[Old], keep: Keep, retention: Bounds, now_ms: u64) -> usize {
     let mut bytes: u64 = segments.iter().map(|segment| segment.file_bytes).sum();
     let mut count = 0;
     for pair in segments.windows(2) {
         let (segment, after) = (pair[0], pair[1]);
-        let too_old = after.created_ms.saturating_add(retention_ms) < now_ms;
-        if after.first > keep_from || !(bytes > retention_bytes || too_old) {
+        let beyond = |bounds: Bounds| bytes > bounds.bytes || after.created_ms.saturating_add(bounds.ms) < now_ms;
+        let held = keep.within.is_some_and(|(from, bounds)| after.first > from && !beyond(bounds));
+        if after.first > keep.always || held || !beyond(retention) {
             break;
         }
         bytes -= segment.file_bytes;
@@ -93,7 +109,14 @@ fn retain(shared: &Shared) {
         .map(|segment| Old { first: segment.first(), created_ms: segment.header.created_ms, file_bytes: segment.file_bytes() })
         .collect();
     let config = &shared.config;
-    let count = expired(&old, keep_from, config.retention_bytes, config.retention_ms, (config.clock)());
+    let open = |slot: &&Arc<Slot>| *lock(&slot.state) != ConsumerState::Absent;
+    let read = lock(&shared.cursors).iter().filter(open).map(|slot| slot.synced()).min();
+    // A cursor never shortens what is kept without it.
+    let wide =
+        Bounds { bytes: config.cursor_bytes_max.max(config.retention_bytes), ms: config.cursor_ms_max.max(config.retention_ms) };
+    let keep = Keep { always: keep_from, within: read.map(|read| (read.saturating_add(1), wide)) };
+    let retention = Bounds { bytes: config.retention_bytes, ms: config.retention_ms };
+    let count = expired(&old, keep, retention, (config.clock)());
     for segment in &segments[..count] {
         // One by one and in order: a crash must not leave a hole.
         if let Err(error) = fs::remove_file(&segment.path).and_then(|()| sync_dir(&shared.dir)) {
@@ -113,28 +136,44 @@ mod tests {
         (0..5).map(|n| Old { first: 1 + n * 100, created_ms: 1000 * n, file_bytes: 10 }).collect()
     }
 
+    fn count(keep_from: Offset, bytes: u64, ms: u64, now_ms: u64) -> usize {
+        expired(&old(), Keep { always: keep_from, within: None }, Bounds { bytes, ms }, now_ms)
+    }
+
     #[test]
     fn by_bytes_oldest_first_and_never_the_last() {
-        assert_eq!(expired(&old(), Offset::MAX, 50, u64::MAX, 0), 0);
-        assert_eq!(expired(&old(), Offset::MAX, 49, u64::MAX, 0), 1);
-        assert_eq!(expired(&old(), Offset::MAX, 25, u64::MAX, 0), 3);
-        assert_eq!(expired(&old(), Offset::MAX, 0, u64::MAX, 0), 4);
-        assert_eq!(expired(&[], Offset::MAX, 0, 0, 9), 0);
+        for (bytes, gone) in [(50, 0), (49, 1), (25, 3), (0, 4)] {
+            assert_eq!(count(Offset::MAX, bytes, u64::MAX, 0), gone, "{bytes}");
+        }
+        let all = Keep { always: Offset::MAX, within: None };
+        assert_eq!(expired(&[], all, Bounds { bytes: 0, ms: 0 }, 9), 0);
     }
 
     #[test]
     fn by_age_of_the_youngest_record() {
         // Segment 0 was finished when segment 1 was begun, at 1000.
-        assert_eq!(expired(&old(), Offset::MAX, 50, 500, 1500), 0);
-        assert_eq!(expired(&old(), Offset::MAX, 50, 500, 1501), 1);
-        assert_eq!(expired(&old(), Offset::MAX, 50, 500, 99_999), 4);
+        for (now_ms, gone) in [(1500, 0), (1501, 1), (99_999, 4)] {
+            assert_eq!(count(Offset::MAX, 50, 500, now_ms), gone, "{now_ms}");
+        }
     }
 
     #[test]
     fn never_what_is_still_needed() {
-        assert_eq!(expired(&old(), 100, 0, 0, 99_999), 0);
-        assert_eq!(expired(&old(), 101, 0, 0, 99_999), 1);
-        assert_eq!(expired(&old(), 350, 0, 0, 99_999), 3);
-        assert_eq!(expired(&old(), 0, 0, 0, 99_999), 0);
+        for (keep_from, gone) in [(100, 0), (101, 1), (350, 3), (0, 0)] {
+            assert_eq!(count(keep_from, 0, 0, 99_999), gone, "{keep_from}");
+        }
+    }
+
+    #[test]
+    fn what_a_cursor_has_not_read_is_kept_longer_but_not_for_ever() {
+        let count = |from, bytes, ms, now_ms| {
+            let keep = Keep { always: Offset::MAX, within: Some((from, Bounds { bytes, ms })) };
+            expired(&old(), keep, Bounds { bytes: 20, ms: 500 }, now_ms)
+        };
+        assert_eq!(count(1, 50, u64::MAX, 9_999), 0, "nothing was read, and all fits");
+        assert_eq!(count(150, 50, u64::MAX, 9_999), 1, "the first segment was read");
+        assert_eq!(count(Offset::MAX, 50, u64::MAX, 9_999), 4, "all of it was");
+        assert_eq!(count(1, 35, u64::MAX, 0), 2, "but no more than this in all");
+        assert_eq!(count(1, 50, 3_000, 5_001), 2, "and nothing older than this");
     }
 }

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use bytes::{Bytes, BytesMut};
 
 use super::consumer::Subscribed;
-use super::segment::{HEADER_BYTES, Segment};
+use super::segment::{HEADER_BYTES, MARK_BYTES, Segment};
 use super::shared::Shared;
 use crate::record::{Parsed, parse};
 use crate::{ConsumerState, LogError, Offset, Record, lock};
@@ -25,13 +25,21 @@ pub(super) struct Reader {
     segment: Arc<Segment>,
     position: u64,
     next: Offset,
+    /// The first record from here on is marked in its segment.
+    mark_at: u64,
 }
 
 impl Reader {
-    /// A reader whose first record is `next`. Finding it reads the segment from its start.
+    /// A reader whose first record is `next`. Finding it reads the segment from the mark before it, or from its start.
     pub(super) fn at(segments: &[Arc<Segment>], next: Offset) -> Option<Self> {
         let segment = segments.iter().rfind(|segment| segment.first() <= next)?;
-        Some(Self { segment: Arc::clone(segment), position: HEADER_BYTES, next })
+        let position = segment.position_before(next);
+        Some(Self { segment: Arc::clone(segment), position, next, mark_at: position.saturating_add(MARK_BYTES) })
+    }
+
+    /// The offset of the next record.
+    pub(super) fn next(&self) -> Offset {
+        self.next
     }
 
     /// Appends the next records to `out`, none beyond `durable`. `segments` gives the current list.
@@ -54,6 +62,10 @@ impl Reader {
                     Parsed::Record(found) => {
                         let value = at + found.value.start..at + found.value.end;
                         let encoded_bytes = found.value.end;
+                        if self.position >= self.mark_at {
+                            self.segment.mark(found.head.offset, self.position);
+                            self.mark_at = self.position.saturating_add(MARK_BYTES);
+                        }
                         if found.head.offset == self.next {
                             let value = block.slice(value);
                             let head = found.head;
@@ -104,6 +116,7 @@ impl Reader {
             Some(segment) if segment.first() == self.next => {
                 self.segment = Arc::clone(segment);
                 self.position = HEADER_BYTES;
+                self.mark_at = HEADER_BYTES + MARK_BYTES;
                 Ok(())
             }
             _ => Err(self.damaged("no record")),

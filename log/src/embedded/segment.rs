@@ -4,8 +4,9 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
-use crate::{LogError, Offset};
+use crate::{LogError, Offset, lock};
 
 /// Records start here: the header has a page of its own, which is never written again.
 pub(super) const HEADER_BYTES: u64 = 4096;
@@ -36,6 +37,33 @@ pub(super) struct Segment {
     pub(super) header: Header,
     pub(super) path: PathBuf,
     pub(super) file: File,
+    marks: Marks,
+}
+
+/// Where some records of a segment begin, as readers came across them: whoever reads from an offset needn't read the
+/// segment from its start. A mark for each [`MARK_BYTES`], so that they are few.
+#[derive(Debug, Default)]
+struct Marks(Mutex<Vec<(Offset, u64)>>);
+
+/// Between two marks of a segment.
+pub(super) const MARK_BYTES: u64 = 256 << 10;
+
+impl Marks {
+    fn add(&self, offset: Offset, position: u64) {
+        let mut marks = lock(&self.0);
+        let at = marks.partition_point(|mark| mark.1 <= position);
+        let far = |mark: Option<&(Offset, u64)>| mark.is_none_or(|mark| mark.1.abs_diff(position) >= MARK_BYTES / 2);
+        if far(at.checked_sub(1).and_then(|before| marks.get(before))) && far(marks.get(at)) {
+            marks.insert(at, (offset, position));
+        }
+    }
+
+    /// Where the last marked record at or before `offset` begins.
+    fn before(&self, offset: Offset) -> Option<u64> {
+        let marks = lock(&self.0);
+        let at = marks.partition_point(|mark| mark.0 <= offset);
+        at.checked_sub(1).and_then(|before| marks.get(before)).map(|mark| mark.1)
+    }
 }
 
 impl Header {
@@ -70,6 +98,20 @@ impl Header {
 }
 
 impl Segment {
+    pub(super) fn new(header: Header, path: PathBuf, file: File) -> Self {
+        Self { header, path, file, marks: Marks::default() }
+    }
+
+    /// Remembers that the record `offset` begins at `position`.
+    pub(super) fn mark(&self, offset: Offset, position: u64) {
+        self.marks.add(offset, position);
+    }
+
+    /// Where to begin to read for the record `offset`.
+    pub(super) fn position_before(&self, offset: Offset) -> u64 {
+        self.marks.before(offset).unwrap_or(HEADER_BYTES)
+    }
+
     /// Opens a segment and checks header and name.
     pub(super) fn open(path: PathBuf, first: Offset) -> Result<Self, LogError> {
         let file = open_rw(&path).map_err(LogError::io("open", &path))?;
@@ -83,7 +125,7 @@ impl Segment {
             if header.first == first { Ok(header) } else { Err((16, "a first offset that is not the one in the name")) }
         });
         match header {
-            Ok(header) => Ok(Self { header, path, file }),
+            Ok(header) => Ok(Self::new(header, path, file)),
             Err((position, found)) => {
                 let advice = "Restore this file from a backup; without it, move it and all later segments away to \
                               give up everything from this offset on"

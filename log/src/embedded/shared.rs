@@ -27,6 +27,8 @@ pub(super) struct Shared {
     /// Ascending, never empty; the last one is written to.
     pub(super) segments: Mutex<Vec<Arc<Segment>>>,
     pub(super) slots: Mutex<Vec<Arc<Slot>>>,
+    /// Cursors that were opened at some time; [`ConsumerState::Absent`] now or not.
+    pub(super) cursors: Mutex<Vec<Arc<Slot>>>,
     /// The last durable offset. Stored with release after the sync, so that a reader that sees it sees the bytes.
     pub(super) durable: AtomicU64,
     pub(super) keep_from: AtomicU64,
@@ -104,7 +106,8 @@ impl Shared {
     pub(super) fn sync_consumers(&self) -> io::Result<()> {
         // A swap, not a store: it either sees the offset that was stored before the flag, or the flag is set anew.
         self.dirty.swap(false, AcqRel);
-        let slots = lock(&self.slots).clone();
+        let mut slots = lock(&self.slots).clone();
+        slots.extend(lock(&self.cursors).iter().cloned());
         slots.iter().try_for_each(|slot| slot.sync(&*self.config.disk))
     }
 
@@ -133,7 +136,10 @@ impl Shared {
     pub(super) fn status(&self) -> LogStatus {
         let end = self.durable.load(Acquire);
         let segments = lock(&self.segments).clone();
-        let consumers = lock(&self.slots)
+        let mut slots = lock(&self.slots).clone();
+        let open = |slot: &&Arc<Slot>| *lock(&slot.state) != ConsumerState::Absent;
+        slots.extend(lock(&self.cursors).iter().filter(open).cloned());
+        let consumers = slots
             .iter()
             .map(|slot| {
                 let (offset, state) = (slot.offset(), lock(&slot.state).clone());

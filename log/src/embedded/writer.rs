@@ -248,7 +248,7 @@ pub(super) fn begin_segment(dir: &std::path::Path, disk: &dyn Disk, header: Head
     disk.sync(Purpose::Header, &file)?;
     fs::rename(&zeroed, &path)?;
     sync_dir(dir)?;
-    Ok(Segment { header, path, file })
+    Ok(Segment::new(header, path, file))
 }
 
 /// The first segment of a new log, with one step of zeros.

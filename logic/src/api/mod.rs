@@ -4,6 +4,7 @@
 //! often), the handler (reads it strictly), and what all APIs share.
 
 pub mod access;
+mod events_http;
 pub mod goim_http;
 pub mod manage_http;
 pub mod push_http;
@@ -56,6 +57,9 @@ pub struct Api {
     config: RwLock<Arc<Config>>,
     arriving: body::Arriving,
     draining: AtomicBool,
+    events: Option<Arc<crate::events::Feed>>,
+    event_readers: tokio::sync::Semaphore,
+    event_waiters: tokio::sync::Semaphore,
 }
 
 impl Api {
@@ -70,7 +74,26 @@ impl Api {
         config: Config,
     ) -> Self {
         let (config, draining) = (RwLock::new(Arc::new(config)), AtomicBool::new(false));
-        Self { accept, registry, log, nodes, metrics, access, config, arriving: body::Arriving::default(), draining }
+        Self {
+            accept,
+            registry,
+            log,
+            nodes,
+            metrics,
+            access,
+            config,
+            arriving: body::Arriving::default(),
+            draining,
+            events: None,
+            event_readers: tokio::sync::Semaphore::new(events_http::READERS_MAX),
+            event_waiters: tokio::sync::Semaphore::new(events_http::WAITERS_MAX),
+        }
+    }
+
+    /// Gives events to those who ask for them, if there are any.
+    #[must_use]
+    pub fn with_events(self, events: Option<Arc<crate::events::Feed>>) -> Self {
+        Self { events, ..self }
     }
 
     /// Goes on with other limits; what idempotency keys may take, and this node's number, stay as they were.
@@ -162,6 +185,7 @@ fn read_routes() -> Router<Arc<Api>> {
         .route("/v1/users/{mid}", get(read_http::user))
         .route("/v1/users:online", post(read_http::users_online))
         .route("/v1/rooms", get(read_http::rooms))
+        .route("/v1/events", get(events_http::events))
         .route("/v1/rooms/{type}/{*id}", get(read_http::room))
 }
 

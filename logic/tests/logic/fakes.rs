@@ -7,7 +7,8 @@ use axum::body::{Body, Bytes};
 use axum::http::{Method, Request, Response};
 use http_body_util::BodyExt;
 use perseid_log::{
-    AppendDone, AppendError, Consumer, Counters, EventLog, HistogramSnapshot, LogError, LogStatus, Record, Start, Topic,
+    AppendDone, AppendError, Consumer, Counters, Cursor, EventLog, HistogramSnapshot, LogError, LogReader, LogStatus, Record,
+    Start, Topic,
 };
 use perseid_logic::access::{TokenHash, entry, new_token};
 use perseid_logic::metrics::MetricsSnapshot;
@@ -69,6 +70,18 @@ impl FakeLog {
     }
 }
 
+struct Nothing;
+
+impl LogReader for Nothing {
+    fn read(&mut self) -> Result<Vec<Record>, LogError> {
+        Ok(Vec::new())
+    }
+
+    fn next(&self) -> u64 {
+        1
+    }
+}
+
 impl EventLog for FakeLog {
     fn append(&self, topic: Topic, key: &[u8], value: Bytes, done: AppendDone) {
         assert_eq!(topic, Topic::Push);
@@ -96,6 +109,14 @@ impl EventLog for FakeLog {
         let records: Vec<Record> = (1..).zip(&self.pushes()).map(record).collect();
         records.chunks(2).for_each(on_records);
         Ok(records.len() as u64)
+    }
+
+    fn reader(&self, _from: u64) -> Box<dyn LogReader> {
+        Box::new(Nothing)
+    }
+
+    fn cursor(&self, _name: &str, _start: Start) -> Result<Box<dyn Cursor>, LogError> {
+        Err(LogError::Closed)
     }
 
     fn status(&self) -> LogStatus {

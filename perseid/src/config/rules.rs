@@ -1,8 +1,11 @@
 //! Contradictions between keys that are each right by themselves.
 
+use perseid_rpc::EventKind;
+
 use super::Entry;
 use super::bytes::ByteSize;
 use super::kind::Kind;
+use super::nearest::nearest;
 use super::problem::{Origin, Problem};
 use super::settings::Settings;
 use super::value::{Auth, Value};
@@ -77,6 +80,9 @@ pub(super) fn check(settings: &Settings, entries: &[Entry], doubtful: &[String])
     problems.extend(known.jwt_keys(settings));
     problems.extend(known.any_origin(settings));
     problems.extend(known.targets(settings));
+    problems.extend(known.event_names(settings));
+    problems.extend(known.hook_urls(settings));
+    problems.extend(known.hook_secrets(settings));
     problems
 }
 
@@ -228,6 +234,60 @@ impl<'a> Known<'a> {
                 hint: Some("listen on 127.0.0.1, or say --insecure aloud".to_owned()),
             })
             .collect()
+    }
+
+    fn event_names(&self, settings: &Settings) -> Vec<Problem> {
+        let lists = [("events.keep", &settings.events.keep), ("hooks.events", &settings.hooks.events)];
+        let known = || EventKind::PUBLIC.into_iter().filter_map(EventKind::word);
+        let mut problems = Vec::new();
+        for (path, words) in lists {
+            let Some(entry) = self.get(path) else { continue };
+            for word in words.iter().filter(|word| EventKind::from_word(word).is_none()) {
+                let nearest = nearest(word, known()).map(|near| format!("did you mean `{near}`?"));
+                problems.push(Problem {
+                    place: Self::place(&[entry]),
+                    subject: path.to_owned(),
+                    what: format!("{word:?} is no event: {}", known().collect::<Vec<_>>().join(", ")),
+                    hint: nearest,
+                });
+            }
+        }
+        problems
+    }
+
+    fn hook_urls(&self, settings: &Settings) -> Vec<Problem> {
+        let (Some(urls), Some(allowed)) = (self.get("hooks.urls"), self.get("outbound.targets_allowed")) else {
+            return Vec::new();
+        };
+        let policy = settings.targets();
+        let mut problems = Vec::new();
+        for (at, url) in settings.hooks.urls.iter().enumerate() {
+            let twice = settings.hooks.urls[..at].contains(url);
+            let why = match policy.check_url(url) {
+                Err(error) => error.to_string(),
+                Ok(()) if twice => "named twice".to_owned(),
+                Ok(()) => continue,
+            };
+            problems.push(Problem {
+                place: Self::place(&[urls, allowed]),
+                subject: "hooks.urls".to_owned(),
+                what: format!("{url}: {why}"),
+                hint: (!twice)
+                    .then(|| "https:// with a public address, or name its network in outbound.targets_allowed".to_owned()),
+            });
+        }
+        problems
+    }
+
+    fn hook_secrets(&self, settings: &Settings) -> Option<Problem> {
+        let entries = [self.get("hooks.urls")?, self.get("hooks.secret_file")?];
+        let unsigned = !settings.hooks.urls.is_empty() && settings.hooks.secret_file.as_os_str().is_empty();
+        unsigned.then(|| Problem {
+            place: Self::place(&entries),
+            subject: "hooks.secret_file".to_owned(),
+            what: "webhooks are signed, and there is no secret".to_owned(),
+            hint: Some("set hooks.secret_file to a file with a random line, as of: openssl rand -hex 32".to_owned()),
+        })
     }
 
     fn jwt_keys(&self, settings: &Settings) -> Option<Problem> {

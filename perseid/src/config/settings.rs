@@ -252,6 +252,42 @@ settings! {
         queue_bytes_max: usize = "64MiB", bytes(4 * MIB, 64 * GIB), Restart;
     }
 
+    /// What the business is told of: `session.online`, `session.offline` and `upstream` (docs/events.md).
+    events: Events {
+        /// Events that are written to the log even if no webhook wants them: for `GET /v1/events`.
+        /// With one of the two of a session both are.
+        keep: Vec<String> = "", Kind::Texts, Restart;
+        /// For a webhook that is behind, the log is kept longer than `log.retention_bytes` and
+        /// `log.retention_ms` say: up to this length, and up to the age of `hold_ms_max`.
+        hold_bytes_max: u64 = "4GiB", bytes(MIB, 1024 * TIB), Restart;
+        /// The age up to which the log is kept for a webhook that is behind. It gets no event that is older.
+        hold_ms_max: u64 = "259200000", millis(SECOND_MS, 3650 * DAY_MS), Restart;
+    }
+
+    /// Webhooks: events are posted to them, signed, in order, at least once. Which servers may be called says `[outbound]`.
+    hooks: Hooks {
+        /// Where events are posted: each URL gets all of them, at its own pace. Empty: nowhere.
+        urls: Vec<String> = "", Kind::Texts, Restart;
+        /// Which events.
+        events: Vec<String> = "session.online, session.offline, upstream", Kind::Texts, Restart;
+        /// A file with the secrets that requests are signed with: one a line, at least 16 bytes each;
+        /// all of them sign, so that one can be replaced by another. Read again on SIGHUP.
+        secret_file: PathBuf = "", Kind::Text, Reload;
+        /// The most events of one request.
+        batch_events_max: usize = "100", count(1, 10_000), Restart;
+        /// The most that the events of one request may take, about; one that takes more goes alone.
+        batch_bytes_max: usize = "256KiB", bytes(KIB, 16 * MIB), Restart;
+        /// How long a request that is not full waits for more events.
+        linger_ms: u64 = "20", millis(0, 60 * SECOND_MS), Restart;
+        /// A request that is not answered after this time has failed.
+        deadline_ms: u64 = "5000", millis(10, HOUR_MS), Restart;
+        /// The longest wait between two tries.
+        retry_ms_max: u64 = "60000", millis(10, HOUR_MS), Restart;
+        /// An event that the receiver refuses for what it says (400, 409, 413, 422 and the like) so often is
+        /// given up. Whatever else goes wrong is tried again until the event is too old.
+        refusals_max: u32 = "5", count(1, 1000), Restart;
+    }
+
     /// The way from the event log to the comets.
     job: Job {
         /// The most that may wait for one worker of the comet to take it.

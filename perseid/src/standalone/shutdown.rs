@@ -14,6 +14,8 @@ pub struct Outcome {
 
 /// What of the time is for sessions to leave; the rest is for HTTP and the log.
 const SESSIONS_SHARE: f64 = 0.7;
+/// What of the time that is left then webhooks get to take the last events.
+const HOOKS_SHARE: f64 = 0.5;
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 impl Standalone {
@@ -42,6 +44,11 @@ impl Standalone {
         self.http_stop.cancel();
         let left = total.saturating_sub(started.elapsed()).max(Duration::from_millis(100));
         let _ = tokio::time::timeout(left, self.http).await;
+
+        // What sessions did last is told of, if it can be.
+        let (told, within) = (self.told, total.saturating_sub(started.elapsed()).mul_f64(HOOKS_SHARE));
+        let telling = tokio::task::spawn_blocking(move || told.finish(within));
+        let _ = telling.await;
 
         let (log, comet) = (parts.log.clone(), comet.clone());
         // Both join threads.

@@ -60,6 +60,8 @@ fn another(path: &str, kind: &Kind, default: &Value) -> String {
         }
         (Kind::Number { min, max }, Value::Number(value)) => if value == max { min } else { max }.to_string(),
         (Kind::Text, _) if path.ends_with("url") => "https://example.org/".to_owned(),
+        (Kind::Texts, _) if path == "events.keep" || path == "hooks.events" => "upstream".to_owned(),
+        (Kind::Texts, _) if path == "hooks.urls" => "https://a.example/hook".to_owned(),
         (Kind::Networks, _) => "10.1.0.0/16".to_owned(),
         (Kind::Text | Kind::Path | Kind::Texts, _) => "another".to_owned(),
         (Kind::Filter, _) => "warn".to_owned(),
@@ -109,6 +111,7 @@ fn every_key_reaches_its_field() {
         "jwt.key_file=key.pem",
         "tls.certificates=a",
         "tls.keys=a",
+        "hooks.secret_file=secrets",
     ];
     for base in [&[][..], &roomy] {
         let before = good(&sources("", &[], base));

@@ -21,6 +21,12 @@ pub(crate) fn families() -> BTreeMap<String, Family> {
     authority.issue("node", &["localhost"]);
     let mut args = authority.args(&["node"]);
     args.extend(["--wss", "127.0.0.1:0"].map(str::to_owned));
+    let dir = tempfile::TempDir::new().unwrap();
+    let secrets = dir.path().join("secrets");
+    std::fs::write(&secrets, "0123456789abcdef").unwrap();
+    let secrets = format!("hooks.secret_file={}", secrets.display());
+    // Nobody listens there.
+    args.extend(["--set", "hooks.urls=http://127.0.0.1:1/", "--set", &secrets].map(str::to_owned));
     let server = Server::start(&args.iter().map(String::as_str).collect::<Vec<_>>());
     let mut http = server.http();
     let _client = Client::user(&server, Transport::Tcp, 7);

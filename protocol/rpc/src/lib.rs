@@ -23,7 +23,11 @@ pub mod goim {
 /// The description of all services, for reflection: an encoded `google.protobuf.FileDescriptorSet`.
 pub const DESCRIPTORS: &[u8] = tonic::include_file_descriptor_set!("descriptors");
 
+mod event;
+
 use bytes::Bytes;
+
+pub use event::{Event, EventKind, EventView, Events};
 
 /// What kind of push a [`PushMsg`] is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, prost::Enumeration)]
