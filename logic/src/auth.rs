@@ -1,8 +1,9 @@
 //! Who a client is: the port, and the answer that believes everything.
 //!
-//! [`jwt`] believes signatures. What it must never do is stated there.
+//! [`jwt`] believes signatures, [`hook`] a server of the operator's. What they must never do is stated there.
 
 pub mod call;
+pub mod hook;
 pub mod jwt;
 
 use std::net::SocketAddr;
@@ -14,6 +15,7 @@ use perseid_store::Takeover;
 use crate::metrics::AuthRefusal;
 use crate::verdict::Verdict;
 
+pub use hook::{HookAuth, HookConfig};
 pub use jwt::JwtAuth;
 
 /// What is known of a client besides what it says.
@@ -25,6 +27,10 @@ pub struct AuthContext<'a> {
     pub cookie: &'a str,
     /// Now, unix ms.
     pub now_ms: u64,
+    /// Whether it speaks the extended protocol.
+    pub extended: bool,
+    /// Whether it is in already, and shows who it is once more.
+    pub renewal: bool,
 }
 
 /// What an authenticator decided.

@@ -162,6 +162,18 @@ impl From<&OutboundError> for CallFailure {
 }
 
 labels!(
+    /// What became of an AUTH that the hook was to decide, where nothing failed.
+    HookOutcome {
+        Accepted => "accepted",
+        Refused => "refused",
+        Cached => "cached",
+        Shared => "shared",
+        Full => "full",
+        Breaker => "breaker",
+    }
+);
+
+labels!(
     /// What kind of operation a client sent upstream.
     UpstreamClass { SendMsg => "send_msg", Protocol => "protocol", Reserved => "reserved", Business => "business" }
 );
@@ -210,6 +222,9 @@ pub struct Metrics {
     auths: [AtomicU64; AuthOutcome::ALL.len()],
     auth_refusals: [AtomicU64; AuthRefusal::ALL.len()],
     jwks: JwksCounters,
+    hook: [AtomicU64; HookOutcome::ALL.len()],
+    hook_failed: [AtomicU64; CallFailure::ALL.len()],
+    hook_took: Histogram,
     upstream: [AtomicU64; UpstreamClass::ALL.len()],
     upstream_bytes: AtomicU64,
     replaced: AtomicU64,
@@ -248,6 +263,9 @@ impl Default for Metrics {
             auths: Default::default(),
             auth_refusals: Default::default(),
             jwks: JwksCounters::default(),
+            hook: Default::default(),
+            hook_failed: Default::default(),
+            hook_took: Histogram::default(),
             upstream: Default::default(),
             upstream_bytes: AtomicU64::new(0),
             replaced: AtomicU64::new(0),
@@ -297,6 +315,18 @@ impl Metrics {
         self.jwks.failed[why as usize].fetch_add(1, Relaxed);
     }
 
+    pub(crate) fn hook(&self, outcome: HookOutcome) {
+        self.hook[outcome as usize].fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn hook_failed(&self, why: CallFailure) {
+        self.hook_failed[why as usize].fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn hook_took(&self, took: Duration) {
+        self.hook_took.observe(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
+    }
+
     pub(crate) fn session_replaced(&self) {
         self.replaced.fetch_add(1, Relaxed);
     }
@@ -331,6 +361,13 @@ impl Metrics {
             jwks_fetches: std::iter::once(("ok", self.jwks.good.load(Relaxed)))
                 .chain(CallFailure::ALL.iter().zip(&self.jwks.failed).map(|(why, n)| (why.word(), n.load(Relaxed))))
                 .collect(),
+            hook: HookOutcome::ALL
+                .iter()
+                .zip(&self.hook)
+                .map(|(outcome, n)| (outcome.word(), n.load(Relaxed)))
+                .chain(CallFailure::ALL.iter().zip(&self.hook_failed).map(|(why, n)| (why.word(), n.load(Relaxed))))
+                .collect(),
+            hook_took: self.hook_took.snapshot(),
             jwks_keys: self.jwks.keys.load(Relaxed),
             jwks_fetched_ms: self.jwks.fetched_ms.load(Relaxed),
             upstream: UpstreamClass::ALL.iter().zip(&self.upstream).map(|(class, n)| (class.word(), n.load(Relaxed))).collect(),
@@ -366,6 +403,10 @@ pub struct MetricsSnapshot {
     pub auth_refusals: Vec<(&'static str, u64)>,
     /// Fetches of `jwt.jwks_url` by what they brought.
     pub jwks_fetches: Vec<(&'static str, u64)>,
+    /// AUTHs that the hook was to decide, by what became of them.
+    pub hook: Vec<(&'static str, u64)>,
+    /// How long its calls took.
+    pub hook_took: HistogramSnapshot,
     /// Keys that the last good one brought.
     pub jwks_keys: u64,
     /// When that was, unix ms; 0: never.

@@ -187,7 +187,13 @@ impl Logic {
             Ok(auth) => auth,
             Err(message) => return Verdict::Now(self.count(Err((AuthOutcome::Malformed, unauthenticated(message))))),
         };
-        let context = AuthContext { peer: request.peer, cookie: request.cookie, now_ms: request.now_ms };
+        let context = AuthContext {
+            peer: request.peer,
+            cookie: request.cookie,
+            now_ms: request.now_ms,
+            extended: request.extended,
+            renewal: false,
+        };
         let identity = self.authenticator.authenticate(&auth, &context);
         let ConnectRequest { addr, peer, extended, now_ms, .. } = *request;
         let (logic, arrival) = (self.clone(), Arrival { auth, addr, peer, extended, since_ms: now_ms });
@@ -318,7 +324,7 @@ impl Logic {
             Ok(auth) => auth,
             Err(message) => return Verdict::Now(Err(unauthenticated(message))),
         };
-        let context = AuthContext { peer: request.peer, cookie: "", now_ms: request.now_ms };
+        let context = AuthContext { peer: request.peer, cookie: "", now_ms: request.now_ms, extended: true, renewal: true };
         let (logic, mid) = (self.clone(), request.mid);
         self.authenticator.authenticate(&auth, &context).then(move |identity| logic.go_on(mid, identity))
     }

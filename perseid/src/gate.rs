@@ -4,64 +4,108 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
+use perseid_logic::auth::hook::{Memory, OnFailure};
 use perseid_logic::auth::jwt::{JWKS_BYTES_MAX, Policy, Timing};
-use perseid_logic::{Authenticator, InsecureAuth, JwksUrl, JwtAuth, JwtConfig, Metrics, SessionLimits};
+use perseid_logic::{Authenticator, HookAuth, HookConfig, InsecureAuth, JwksUrl, JwtAuth, JwtConfig, Metrics, SessionLimits};
 use perseid_outbound::ClientConfig;
 
-use crate::config::{Auth, Settings};
+use crate::config::{Auth, HookFailure, Settings};
+
+/// So much of a hook's answer is read.
+const HOOK_ANSWER_BYTES_MAX: usize = 16 << 10;
 
 /// The authenticator of a node, and what of it can be read again.
 pub struct Gate {
     auth: Auth,
-    jwt: Option<Arc<JwtAuth>>,
+    keeper: Keeper,
+}
+
+enum Keeper {
+    Nobody,
+    Jwt(Arc<JwtAuth>),
+    Hook(Arc<HookAuth>),
 }
 
 impl Gate {
     /// Opens it: keys in files are read now, those of a URL are fetched from now on. Must run inside a tokio runtime.
     ///
     /// # Errors
-    /// A key file that can't be read or used: a sentence with its path.
+    /// A file that can't be read or used: a sentence with its path.
     pub fn open(settings: &Settings, metrics: &Arc<Metrics>) -> Result<Self> {
-        let jwt = match settings.logic.auth {
-            Auth::Insecure => None,
+        let keeper = match settings.logic.auth {
+            Auth::Insecure => Keeper::Nobody,
             Auth::Jwt => {
                 let jwt = JwtAuth::open(&jwt_config(settings), metrics).context("no keys for logic.auth = \"jwt\"")?;
-                Some(Arc::new(jwt))
+                Keeper::Jwt(Arc::new(jwt))
+            }
+            Auth::Hook => {
+                let hook = HookAuth::open(&hook_config(settings), metrics).context("no hook for logic.auth = \"hook\"")?;
+                Keeper::Hook(Arc::new(hook))
             }
         };
-        Ok(Self { auth: settings.logic.auth, jwt })
+        Ok(Self { auth: settings.logic.auth, keeper })
     }
 
     /// What logic asks.
     pub fn authenticator(&self) -> Arc<dyn Authenticator> {
-        match &self.jwt {
-            Some(jwt) => jwt.clone(),
-            None => Arc::new(InsecureAuth),
+        match &self.keeper {
+            Keeper::Nobody => Arc::new(InsecureAuth),
+            Keeper::Jwt(jwt) => jwt.clone(),
+            Keeper::Hook(hook) => hook.clone(),
         }
     }
 
     /// Whether it can say yes to anybody: not before the keys of a URL were there once.
+    ///
+    /// # Errors
+    /// What is missing.
     pub fn is_ready(&self) -> Result<(), String> {
-        match &self.jwt {
-            Some(jwt) if !jwt.had_keys() => Err("auth: the keys of jwt.jwks_url were not there yet".to_owned()),
+        match &self.keeper {
+            Keeper::Jwt(jwt) if !jwt.had_keys() => Err("auth: the keys of jwt.jwks_url were not there yet".to_owned()),
             _ => Ok(()),
         }
     }
 
-    /// Reads keys again, on SIGHUP. A file that can't be used changes nothing and is reported.
+    /// Reads keys and secrets again, on SIGHUP. A file that can't be used changes nothing and is reported.
     pub fn reload(&self, settings: &Settings) {
         if settings.logic.auth != self.auth {
-            // Counts only after a restart; until then what is asked of tokens stays as it was.
+            // Counts only after a restart; until then what is asked of clients stays as it was.
             return;
         }
-        if let Some(jwt) = &self.jwt {
-            match jwt.reload(&jwt_config(settings)) {
+        match &self.keeper {
+            Keeper::Nobody => {}
+            Keeper::Jwt(jwt) => match jwt.reload(&jwt_config(settings)) {
                 Ok(()) => tracing::info!(keys = jwt.keys(), "the keys for tokens were read again"),
                 Err(error) => {
                     tracing::error!(%error, "the keys for tokens were not read again: the old ones stay, and so does [jwt]");
                 }
+            },
+            Keeper::Hook(hook) => {
+                if let Err(error) = hook.reload(&hook_config(settings)) {
+                    tracing::error!(%error, "[auth_hook] was not read again: what it was stays");
+                }
             }
         }
+    }
+}
+
+/// `[auth_hook]`, as logic wants it.
+fn hook_config(settings: &Settings) -> HookConfig {
+    let hook = &settings.auth_hook;
+    let bounds = ClientConfig {
+        response_bytes_max: HOOK_ANSWER_BYTES_MAX,
+        concurrency_max: hook.concurrency_max,
+        ..client(settings, hook.deadline_ms)
+    };
+    HookConfig {
+        url: hook.url.clone(),
+        client: bounds,
+        secret_file: named(&hook.secret_file),
+        on_failure: match hook.on_failure {
+            HookFailure::Refuse => OnFailure::Refuse,
+            HookFailure::Guest => OnFailure::Guest,
+        },
+        memory: Memory { cache_ms: hook.cache_ms, cache_max: hook.cache_max },
     }
 }
 

@@ -232,6 +232,8 @@ fn logic(out: &mut Out<'_>, parts: &Parts) -> fmt::Result {
     out.counters("auth_outcomes", "AUTH by what became of it", by("outcome", &logic.auths))?;
     out.counters("auth_refusals", "AUTH refused, by why", by("cause", &logic.auth_refusals))?;
     out.counters("auth_jwks_fetches", "Fetches of the key set by what they brought", by("outcome", &logic.jwks_fetches))?;
+    out.counters("auth_hook", "AUTH that the hook decides, by what became of it", by("outcome", &logic.hook))?;
+    out.histogram("auth_hook_duration_seconds", "Calls of the hook", &logic.hook_took)?;
     out.gauge("auth_jwks_keys", "Keys that the last good fetch brought", logic.jwks_keys)?;
     let age_ms = if logic.jwks_fetched_ms == 0 { 0 } else { unix_ms().saturating_sub(logic.jwks_fetched_ms) };
     out.gauge("auth_jwks_age_ms", "Since the last good fetch", age_ms)?;

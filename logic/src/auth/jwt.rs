@@ -46,6 +46,7 @@ use remote::{Asked, RemoteKeys};
 pub use claims::Policy;
 pub use error::TokenError;
 pub use files::secret_bytes;
+pub(super) use files::secret_file;
 pub use jwks::JWKS_BYTES_MAX;
 pub use key::{Algorithm, KeyError, VerifyingKey};
 pub use keys::KeySet;

@@ -129,7 +129,7 @@ fn ask(token: &str, settings: &Settings) -> Result<Result<Identity, AuthError>> 
     runtime.block_on(async {
         let auth = JwtAuth::open(&jwt_config(settings), &Arc::default()).context("no keys to check it with")?;
         let request = AuthRequest { token: token.to_owned(), ..AuthRequest::default() };
-        let context = AuthContext { peer: None, cookie: "", now_ms: unix_ms() };
+        let context = AuthContext { peer: None, cookie: "", now_ms: unix_ms(), extended: true, renewal: false };
         Ok(auth.authenticate(&request, &context).get().await)
     })
 }

@@ -53,7 +53,7 @@ pub fn markdown() -> String {
         "- `comet.handshake_ms` ≤ `comet.heartbeat_ms` × `comet.heartbeat_max`.\n\
          - No two listeners share an address, except with port 0.\n\
          - With `logic.auth = \"insecure\"` every listener is on loopback, unless `node.insecure` is true; `logic.http` always.\n\
-         - `logic.auth = \"jwt\"` needs `jwt.key_file`, `jwt.secret_file`, `jwt.jwks_file` or `jwt.jwks_url`.\n\
+         - `logic.auth = \"jwt\"` needs `jwt.key_file`, `jwt.secret_file`, `jwt.jwks_file` or `jwt.jwks_url`; `\"hook\"` needs `auth_hook.url`.\n\
          - `hooks.urls` needs `hooks.secret_file`; each is `https://`, or in a network of `outbound.targets_allowed`.\n",
     );
     out

@@ -39,7 +39,7 @@ pub use print::{json, text};
 pub use problem::{Origin, Position, Problem, Problems};
 pub use rules::{RELATIONS, Relation};
 pub use settings::{Comet, Events, Goim, Hooks, Job, Jwt, Log, Logic, Node, Room, SECTIONS, Settings, Telemetry, Tls, keys};
-pub use value::{Auth, LogFormat, TlsVersion, Value};
+pub use value::{Auth, HookFailure, LogFormat, TlsVersion, Value};
 
 /// Everything that may say something about the configuration, below to above.
 #[derive(Debug, Clone, Default)]

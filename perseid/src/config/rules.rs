@@ -79,6 +79,7 @@ pub(super) fn check(settings: &Settings, entries: &[Entry], doubtful: &[String])
     problems.extend(known.exposure(settings));
     problems.extend(known.jwt_keys(settings));
     problems.extend(known.any_origin(settings));
+    problems.extend(known.hook_url(settings));
     problems.extend(known.targets(settings));
     problems.extend(known.event_names(settings));
     problems.extend(known.hook_urls(settings));
@@ -303,11 +304,21 @@ impl<'a> Known<'a> {
         })
     }
 
+    fn hook_url(&self, settings: &Settings) -> Option<Problem> {
+        let (auth, url) = (self.get("logic.auth")?, self.get("auth_hook.url")?);
+        (settings.logic.auth == Auth::Hook && settings.auth_hook.url.is_empty()).then(|| Problem {
+            place: Self::place(&[auth, url]),
+            subject: "logic.auth".to_owned(),
+            what: format!("\"hook\" ({}) needs somebody to ask, and auth_hook.url is empty", auth.origin),
+            hint: Some("set auth_hook.url".to_owned()),
+        })
+    }
+
     /// URLs that no call could ever be made to.
     fn targets(&self, settings: &Settings) -> Vec<Problem> {
         let Some(allowed) = self.get("outbound.targets_allowed") else { return Vec::new() };
         let policy = settings.targets();
-        let urls = [("jwt.jwks_url", &settings.jwt.jwks_url)];
+        let urls = [("jwt.jwks_url", &settings.jwt.jwks_url), ("auth_hook.url", &settings.auth_hook.url)];
         let named = urls.into_iter().filter(|(_, url)| !url.is_empty());
         let wrong = named.filter_map(|(path, url)| Some((path, self.get(path)?, policy.check_url(url).err()?)));
         wrong

@@ -14,7 +14,7 @@ use super::bytes::{GIB, KIB, MIB, TIB};
 use super::key::{Apply, Key, Section};
 use super::kind::{Kind, bytes, count, integer, millis, number};
 use super::table::settings;
-use super::value::{Auth, LogFormat, Setting, TlsVersion, Value};
+use super::value::{Auth, HookFailure, LogFormat, Setting, TlsVersion, Value};
 
 const SECOND_MS: u64 = 1_000;
 const HOUR_MS: u64 = 3_600 * SECOND_MS;
@@ -125,7 +125,8 @@ settings! {
         /// Where the push API, the console page, health and metrics are served.
         http: Vec<SocketAddr> = "127.0.0.1:3111", Kind::Addresses, Restart, "--http";
         /// How clients prove who they are. `insecure`: they are believed, as in goim. `jwt`: they
-        /// bring a token that is signed with one of the keys of `[jwt]`.
+        /// bring a token that is signed with one of the keys of `[jwt]`. `hook`: the server of
+        /// `[auth_hook]` is asked.
         auth: Auth = "insecure", Kind::Choice(Auth::WORDS), Restart;
         /// The file of the API tokens (TOML; `perseid token --api` makes entries). Empty: callers need none where
         /// `auth = "insecure"`, and nobody may call elsewhere. SIGHUP reads the file again.
@@ -202,6 +203,28 @@ settings! {
         mid_claim: String = "mid", Kind::Text, Reload;
         /// Lets guests in: tokens with an id of 0 or below.
         guests: bool = "false", Kind::Flag, Reload;
+    }
+
+    /// Who says who clients are, with `logic.auth = "hook"`. What changes here counts from SIGHUP on, and nothing is
+    /// remembered of before.
+    auth_hook: AuthHook {
+        /// The URL that is asked with POST. Which servers may be called says `[outbound]`.
+        url: String = "", Kind::Text, Reload;
+        /// One call takes at most this long. Clients wait for it: keep it below `comet.handshake_ms`.
+        deadline_ms: u64 = "3000", millis(10, 60 * SECOND_MS), Reload;
+        /// The most calls at a time; above it clients are told to come back.
+        concurrency_max: usize = "64", count(1, 10_000), Reload;
+        /// How long it is remembered that a client was accepted, so that it can come back without another
+        /// call; never beyond `expires_at_ms` of the answer. Refusals: 2 s at most. 0: nothing.
+        cache_ms: u64 = "30000", millis(0, DAY_MS), Reload;
+        /// How many accepted clients are remembered, about 150 bytes each; the oldest are forgotten first.
+        cache_max: usize = "100000", count(0, 10_000_000), Reload;
+        /// What becomes of clients when it fails. `refuse`: they are told to come back. `guest`: they are
+        /// let in as guests.
+        on_failure: HookFailure = "refuse", Kind::Choice(HookFailure::WORDS), Reload;
+        /// A file with a secret of at least 32 bytes that questions are signed with. Empty: they are not
+        /// signed.
+        secret_file: PathBuf = "", Kind::Text, Reload;
     }
 
     /// Calls of this node to servers of others: where keys of tokens come from, who is asked about clients. Redirects

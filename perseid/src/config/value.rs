@@ -191,6 +191,18 @@ choice! {
         Insecure = "insecure",
         /// It brings a JSON Web Token that is signed with a key that this node knows.
         Jwt = "jwt",
+        /// A server of the operator's is asked.
+        Hook = "hook",
+    }
+}
+
+choice! {
+    /// What becomes of clients when the auth hook fails.
+    HookFailure {
+        /// They are told to come back.
+        Refuse = "refuse",
+        /// They are let in as guests.
+        Guest = "guest",
     }
 }
 

@@ -66,7 +66,7 @@ fn token_keys(settings: &Settings) -> Option<Result<usize, String>> {
 
 /// Files that nobody else may read. Public keys are none.
 fn secrets(settings: &Settings) -> Vec<Secret> {
-    let files = [("jwt.secret_file", &settings.jwt.secret_file)];
+    let files = [("jwt.secret_file", &settings.jwt.secret_file), ("auth_hook.secret_file", &settings.auth_hook.secret_file)];
     files.into_iter().filter(|(_, path)| !path.as_os_str().is_empty()).map(|(key, path)| secret(key, path)).collect()
 }
 

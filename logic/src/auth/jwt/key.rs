@@ -85,10 +85,7 @@ impl VerifyingKey {
     /// Shorter than 32 bytes (RFC 7518, 3.2).
     pub fn from_secret(secret: &[u8]) -> Result<Self, KeyError> {
         if secret.len() < SECRET_BYTES_MIN {
-            return Err(KeyError::new(format!(
-                "the secret has {} bytes, and HS256 needs {SECRET_BYTES_MIN} at least: make one with openssl rand -hex 32",
-                secret.len()
-            )));
+            return Err(too_short(secret.len()));
         }
         let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
         Ok(Self { kid: None, algorithm: Algorithm::Hs256, material: Material::Secret(Box::new(key)) })
@@ -188,6 +185,13 @@ impl VerifyingKey {
             Material::Public(key) => key.verify_sig(message, signature).is_ok(),
         }
     }
+}
+
+/// Why a secret of so many bytes is none.
+pub(super) fn too_short(bytes: usize) -> KeyError {
+    KeyError::new(format!(
+        "the secret has {bytes} bytes, and {SECRET_BYTES_MIN} are needed at least: make one with openssl rand -hex 32"
+    ))
 }
 
 enum RsaError {

@@ -406,7 +406,7 @@ fn codes_and_messages() {
     ] {
         let token = issuer.sign_named(&claims, canary);
         let request = AuthRequest { token: token.clone(), ..AuthRequest::default() };
-        let context = AuthContext { peer: None, cookie: "", now_ms: NOW_MS };
+        let context = AuthContext { peer: None, cookie: "", now_ms: NOW_MS, extended: true, renewal: false };
         let error = auth.authenticate(&request, &context).now().unwrap().unwrap_err();
         let expired = claims["exp"] == 1;
         assert_eq!(error.reason == CloseReason::TokenExpired, expired, "{error}");

@@ -82,7 +82,7 @@ fn named(issuer: &Issuer, kid: &str) -> Value {
 
 fn ask(auth: &JwtAuth, token: &str) -> Verdict<Result<Identity, AuthError>> {
     let request = AuthRequest { token: token.to_owned(), ..AuthRequest::default() };
-    auth.authenticate(&request, &AuthContext { peer: None, cookie: "", now_ms: NOW_MS })
+    auth.authenticate(&request, &AuthContext { peer: None, cookie: "", now_ms: NOW_MS, extended: true, renewal: false })
 }
 
 async fn outcome(auth: &JwtAuth, token: &str) -> Result<i64, AuthRefusal> {
