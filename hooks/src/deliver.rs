@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use perseid_log::{Cursor, LogReader, Offset};
-use perseid_outbound::{Client, Method, OutboundError, Request, Response};
+use perseid_outbound::{Client, Method, OutboundError, Request, Response, SIGNATURE, Secrets, sign};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -15,7 +15,6 @@ use crate::config::{HookConfig, cursor_name, origin};
 use crate::judge::{Judged, judge};
 use crate::metrics::HookMetrics;
 use crate::pace::{Breaker, Pace};
-use crate::secrets::{Secrets, sign};
 
 /// How often a webhook without events reads on, so that its place follows the log, which keeps what is not passed.
 const IDLE: Duration = Duration::from_secs(5);
@@ -189,7 +188,7 @@ impl Delivery {
         let request = Request {
             method: Method::Post,
             url: self.endpoint.url.clone(),
-            headers: vec![("content-type", "application/json".to_owned()), ("perseid-signature", signature)],
+            headers: vec![("content-type", "application/json".to_owned()), (SIGNATURE, signature)],
             body,
             wanted: &[],
         };

@@ -18,7 +18,6 @@ mod deliver;
 mod judge;
 mod metrics;
 mod pace;
-mod secrets;
 
 use std::io;
 use std::path::PathBuf;
@@ -34,7 +33,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use config::{HookConfig, cursor_name};
 pub use metrics::{HookMetrics, HookSnapshot};
-pub use secrets::{SecretError, Secrets, sign};
+pub use perseid_outbound::{SecretError, Secrets, sign};
 
 use deliver::{Endpoint, Shared};
 

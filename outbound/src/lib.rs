@@ -25,4 +25,4 @@ pub use client::{Client, ClientConfig, Method, Request, Response};
 pub use error::{ConfigError, Fault, OutboundError};
 pub use policy::TargetPolicy;
 pub use resolve::{Found, Lookup, SystemLookup};
-pub use sign::{SIGNATURE, Signer, verify};
+pub use sign::{SIGNATURE, SecretError, Secrets, sign, verify};

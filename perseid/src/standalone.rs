@@ -200,7 +200,7 @@ fn access(settings: &Settings, metrics: &Arc<perseid_logic::Metrics>) -> Result<
     Ok(match settings.logic.auth {
         Auth::Insecure => Access::open(metrics.clone()),
         // Nobody may, and the answers say what is missing.
-        Auth::Jwt => Access::with_tokens(Tokens::default(), metrics.clone()),
+        Auth::Jwt | Auth::Hook => Access::with_tokens(Tokens::default(), metrics.clone()),
     })
 }
 

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use perseid_outbound::{Client, Method, OutboundError, Request, SIGNATURE, Signer};
+use perseid_outbound::{Client, Method, OutboundError, Request, SIGNATURE, Secrets, sign};
 
 /// What came back: of any status.
 #[derive(Clone, Debug)]
@@ -36,8 +36,8 @@ pub struct HttpCall {
     pub method: Method,
     /// Whom.
     pub url: String,
-    /// Signs bodies, where the receiver shall know that they are ours.
-    pub signer: Option<Signer>,
+    /// Sign bodies, where the receiver shall know that they are ours.
+    pub secrets: Option<Secrets>,
 }
 
 impl Call for HttpCall {
@@ -46,8 +46,8 @@ impl Call for HttpCall {
         if self.method == Method::Post {
             headers.push(("content-type", "application/json".to_owned()));
         }
-        if let Some(signer) = &self.signer {
-            headers.push((SIGNATURE, signer.sign(&body, unix_ms())));
+        if let Some(secrets) = &self.secrets {
+            headers.push((SIGNATURE, sign(secrets, unix_ms() / 1000, &body)));
         }
         let request = Request { method: self.method, url: self.url.clone(), headers, body, wanted: &[] };
         let client = self.client.clone();

@@ -26,12 +26,12 @@ mod tests;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use perseid_outbound::{Client, ClientConfig, Method, Signer};
+use perseid_outbound::{Client, ClientConfig, Method, Secrets, sign};
 use perseid_protocol::auth::AuthRequest;
 use perseid_store::Takeover;
 
 use super::call::{Call, HttpCall};
-use super::jwt::{KeyError, secret_file};
+
 use super::{AuthContext, AuthError, Authenticator, Identity};
 use crate::metrics::{AuthRefusal, HookOutcome, Metrics};
 use crate::verdict::Verdict;
@@ -49,7 +49,7 @@ pub struct HookConfig {
     pub url: String,
     /// How it is called; its bound of calls at once is the hook's.
     pub client: ClientConfig,
-    /// A file with the secret that questions are signed with.
+    /// A file with the secrets that questions are signed with.
     pub secret_file: Option<PathBuf>,
     /// What becomes of clients when the hook fails.
     pub on_failure: OnFailure,
@@ -75,6 +75,11 @@ pub enum OnFailure {
     Guest,
 }
 
+/// Why there is no hook: a sentence for the operator.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct HookError(pub String);
+
 /// Believes what a server of the operator's says.
 pub struct HookAuth {
     inner: RwLock<Arc<Inner>>,
@@ -84,27 +89,29 @@ pub struct HookAuth {
 /// What changes as a whole when the configuration is read again.
 struct Inner {
     config: HookConfig,
-    secret: Option<Vec<u8>>,
+    secrets: Option<Secrets>,
     desk: Arc<Desk>,
 }
 
 impl HookAuth {
-    /// Reads the secret. Nobody is called yet.
+    /// Reads the secrets. Nobody is called yet.
     ///
     /// # Errors
     /// A file that can't be used: a sentence with its path.
-    pub fn open(config: &HookConfig, metrics: &Arc<Metrics>) -> Result<Self, KeyError> {
+    pub fn open(config: &HookConfig, metrics: &Arc<Metrics>) -> Result<Self, HookError> {
         let inner = RwLock::new(Arc::new(Inner::open(config, metrics)?));
         Ok(Self { inner, metrics: metrics.clone() })
     }
 
-    /// Goes on with another configuration, and the secret as its file has it now. If anything changed, nothing is remembered.
+    /// Goes on with another configuration, and the secrets as their file has them now. If anything changed, nothing is remembered.
     ///
     /// # Errors
     /// As [`HookAuth::open`]; nothing has changed then.
-    pub fn reload(&self, config: &HookConfig) -> Result<(), KeyError> {
+    pub fn reload(&self, config: &HookConfig) -> Result<(), HookError> {
         let before = self.inner();
-        if before.config == *config && before.secret == secret(config)? {
+        // Two that sign alike are the same.
+        let sample = |secrets: &Option<Secrets>| secrets.as_ref().map(|secrets| sign(secrets, 0, &[]));
+        if before.config == *config && sample(&before.secrets) == sample(&secrets(config)?) {
             return Ok(());
         }
         let fresh = Arc::new(Inner::open(config, &self.metrics)?);
@@ -119,23 +126,22 @@ impl HookAuth {
     /// Over a hook that is a part of the test.
     #[cfg(test)]
     fn over(call: Arc<dyn Call>, config: HookConfig, metrics: &Arc<Metrics>) -> Self {
-        let inner = Inner { desk: Inner::desk(call, &config, metrics).unwrap(), config, secret: None };
+        let inner = Inner { desk: Inner::desk(call, &config, metrics).unwrap(), config, secrets: None };
         Self { inner: RwLock::new(Arc::new(inner)), metrics: metrics.clone() }
     }
 }
 
 impl Inner {
-    fn open(config: &HookConfig, metrics: &Arc<Metrics>) -> Result<Self, KeyError> {
-        let secret = secret(config)?;
-        let client = Client::new(config.client.clone()).map_err(|error| KeyError(error.to_string()))?;
-        let signer = secret.as_deref().map(Signer::new);
-        let call = HttpCall { client, method: Method::Post, url: config.url.clone(), signer };
-        Ok(Self { config: config.clone(), secret, desk: Self::desk(Arc::new(call), config, metrics)? })
+    fn open(config: &HookConfig, metrics: &Arc<Metrics>) -> Result<Self, HookError> {
+        let secrets = secrets(config)?;
+        let client = Client::new(config.client.clone()).map_err(|error| HookError(error.to_string()))?;
+        let call = HttpCall { client, method: Method::Post, url: config.url.clone(), secrets: secrets.clone() };
+        Ok(Self { config: config.clone(), secrets, desk: Self::desk(Arc::new(call), config, metrics)? })
     }
 
-    fn desk(call: Arc<dyn Call>, config: &HookConfig, metrics: &Arc<Metrics>) -> Result<Arc<Desk>, KeyError> {
+    fn desk(call: Arc<dyn Call>, config: &HookConfig, metrics: &Arc<Metrics>) -> Result<Arc<Desk>, HookError> {
         let desk = Desk::new(call, config.client.concurrency_max, config.memory, metrics.clone());
-        desk.map(Arc::new).map_err(|error| KeyError(format!("no random bytes: {error}")))
+        desk.map(Arc::new).map_err(|error| HookError(format!("no random bytes: {error}")))
     }
 
     /// What a client is told.
@@ -158,8 +164,8 @@ impl Inner {
     }
 }
 
-fn secret(config: &HookConfig) -> Result<Option<Vec<u8>>, KeyError> {
-    config.secret_file.as_deref().map(secret_file).transpose()
+fn secrets(config: &HookConfig) -> Result<Option<Secrets>, HookError> {
+    config.secret_file.as_deref().map(Secrets::read).transpose().map_err(|error| HookError(error.to_string()))
 }
 
 impl Authenticator for HookAuth {

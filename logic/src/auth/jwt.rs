@@ -46,7 +46,6 @@ use remote::{Asked, RemoteKeys};
 pub use claims::Policy;
 pub use error::TokenError;
 pub use files::secret_bytes;
-pub(super) use files::secret_file;
 pub use jwks::JWKS_BYTES_MAX;
 pub use key::{Algorithm, KeyError, VerifyingKey};
 pub use keys::KeySet;
@@ -209,7 +208,7 @@ fn remote_keys(jwks: &JwksUrl, before: Option<&State>, metrics: &Arc<Metrics>) -
         return Ok(remote.clone());
     }
     let client = Client::new(jwks.client.clone()).map_err(|error| KeyError::new(error.to_string()))?;
-    let call = HttpCall { client, method: Method::Get, url: jwks.url.clone(), signer: None };
+    let call = HttpCall { client, method: Method::Get, url: jwks.url.clone(), secrets: None };
     Ok(Arc::new(RemoteKeys::start(Arc::new(call), jwks.timing, metrics.clone())))
 }
 

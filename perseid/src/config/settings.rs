@@ -222,8 +222,8 @@ settings! {
         /// What becomes of clients when it fails. `refuse`: they are told to come back. `guest`: they are
         /// let in as guests.
         on_failure: HookFailure = "refuse", Kind::Choice(HookFailure::WORDS), Reload;
-        /// A file with a secret of at least 32 bytes that questions are signed with. Empty: they are not
-        /// signed.
+        /// A file with the secrets that questions are signed with, as webhooks are: one a line, at least 16
+        /// bytes each; all of them sign. Empty: they are not signed.
         secret_file: PathBuf = "", Kind::Text, Reload;
     }
 

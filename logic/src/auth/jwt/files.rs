@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::JwtConfig;
 use super::jwks::{self, JWKS_BYTES_MAX, Source};
-use super::key::{KeyError, SECRET_BYTES_MIN, VerifyingKey, too_short};
+use super::key::{KeyError, VerifyingKey};
 use super::keys::{KEYS_MAX, KeySet};
 use super::pem;
 
@@ -55,16 +55,6 @@ fn public_keys(bytes: &[u8]) -> Result<Vec<VerifyingKey>, KeyError> {
 
 fn secret(bytes: &[u8]) -> Result<VerifyingKey, KeyError> {
     VerifyingKey::from_secret(secret_bytes(bytes)?)
-}
-
-/// The secret of a file that something is signed with; as long as one for HS256.
-pub(in crate::auth) fn secret_file(path: &Path) -> Result<Vec<u8>, KeyError> {
-    warn_if_readable_by_all(path);
-    of(path, |bytes| {
-        let secret = bytes.trim_ascii();
-        let short = secret.len() < SECRET_BYTES_MIN;
-        if short { Err(too_short(secret.len())) } else { Ok(secret.to_vec()) }
-    })
 }
 
 /// The secret in a file for HS256: its bytes, but for white space around them, which editors add.
