@@ -86,7 +86,11 @@ pub(crate) struct SecureClient {
 
 impl SecureClient {
     pub(crate) fn connect(addr: SocketAddr, websocket: bool, config: &Arc<ClientConfig>, name: &str) -> Self {
-        let tcp = TcpStream::connect(addr).unwrap();
+        Self::over(TcpStream::connect(addr).unwrap(), websocket, config, name)
+    }
+
+    /// The same over a connection that is there.
+    pub(crate) fn over(tcp: TcpStream, websocket: bool, config: &Arc<ClientConfig>, name: &str) -> Self {
         tcp.set_read_timeout(Some(PATIENCE)).unwrap();
         let name = ServerName::try_from(name.to_owned()).unwrap();
         let conn = ClientConnection::new(config.clone(), name).unwrap();
