@@ -45,6 +45,12 @@ impl ServerCounters {
     }
 }
 
+/// The services of both. A call that neither has is answered with UNIMPLEMENTED.
+pub fn merge(own: Routes, others: Routes) -> Routes {
+    // Two fallbacks can't be merged, and they are the same.
+    Routes::from(own.into_axum_router().merge(others.into_axum_router().reset_fallback()))
+}
+
 /// Running listeners with the same services.
 #[derive(Debug)]
 pub struct GrpcServer {

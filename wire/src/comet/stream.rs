@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use perseid_comet::Comet;
@@ -11,6 +11,7 @@ use perseid_rpc::cluster as rpc;
 use perseid_rpc::cluster::logic_client::LogicClient;
 use perseid_store::{SessionRegistry, SessionRow};
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
@@ -25,12 +26,17 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How often different addresses of sessions are counted, in reports.
 const ADDRESSES_EVERY: u64 = 10;
 
+/// How long a goodbye may take.
+const FINISH_WAIT: Duration = Duration::from_secs(2);
+
 /// The version of the streams.
 pub(crate) const VERSION: u32 = 1;
 
 /// A comet and its link: what keeps the stream to logic. Dropping it ends that.
 pub struct CometNode {
     stop: CancellationToken,
+    finish: CancellationToken,
+    talking: Mutex<Option<JoinHandle<()>>>,
 }
 
 /// What a comet says of itself.
@@ -39,17 +45,32 @@ struct Talk {
     comet: Arc<Comet>,
     started_ms: u64,
     push_addr: String,
+    finish: CancellationToken,
 }
 
 impl CometNode {
     /// Connects `comet`'s link. `push_addr` is where jobs reach its push service, `host:port`. Must run inside a tokio runtime.
     pub fn start(link: &Arc<RemoteLink>, comet: &Arc<Comet>, started_ms: u64, push_addr: String) -> Self {
-        let stop = CancellationToken::new();
-        let talk = Arc::new(Talk { link: link.clone(), comet: comet.clone(), started_ms, push_addr });
+        let (stop, finish) = (CancellationToken::new(), CancellationToken::new());
+        let (link, comet) = (link.clone(), comet.clone());
+        let talk = Arc::new(Talk { link, comet, started_ms, push_addr, finish: finish.clone() });
         let chores = talk.clone();
-        tokio::spawn(stop.clone().run_until_cancelled_owned(async move { chores.chores().await }));
-        tokio::spawn(stop.clone().run_until_cancelled_owned(async move { talk.run().await }));
-        Self { stop }
+        let (stopped, ended) = (stop.clone(), stop.clone());
+        tokio::spawn(async move { stopped.run_until_cancelled(chores.chores()).await });
+        let talking = tokio::spawn(async move {
+            let _ = ended.run_until_cancelled(talk.run()).await;
+        });
+        Self { stop, finish, talking: Mutex::new(Some(talking)) }
+    }
+
+    /// Says goodbye to logic, after everything that sessions still had to say; ends the stream. Takes a second or two at most.
+    pub async fn finish(&self) {
+        self.finish.cancel();
+        let talking = self.talking.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(talking) = talking {
+            let _ = tokio::time::timeout(FINISH_WAIT, talking).await;
+        }
+        self.stop.cancel();
     }
 
     /// Ends the stream; nobody is asked any more.
@@ -89,6 +110,9 @@ impl Talk {
             let mut welcomed = false;
             let why = self.stream(logic, &mut welcomed).await;
             self.link.go_down();
+            if self.finish.is_cancelled() {
+                return;
+            }
             if welcomed {
                 backoff.succeed();
                 tracing::warn!(%logic, %why, "the stream to logic was lost: sessions stay, nobody is let in");
@@ -96,7 +120,10 @@ impl Talk {
                 tracing::debug!(%logic, %why, "logic can't be reached");
             }
             at += 1;
-            tokio::time::sleep(backoff.fail(random())).await;
+            tokio::select! {
+                () = tokio::time::sleep(backoff.fail(random())) => {}
+                () = self.finish.cancelled() => return,
+            }
         }
     }
 
@@ -135,11 +162,33 @@ impl Talk {
         tracing::info!(%logic, lease_ms = welcome.lease_ms, "connected to logic");
         // From now on questions are taken; they go out when logic knows who lives here.
         self.link.lock().come_up();
+        let reading = self.read(stream);
+        tokio::pin!(reading);
+        let full = || Status::unavailable("the stream takes nothing any more");
         tokio::select! {
-            ended = self.read(stream) => ended.err().unwrap_or_else(|| Status::unavailable("logic has ended the stream")),
-            () = self.write(&out) => Status::unavailable("the stream takes nothing any more"),
-            () = self.report(&out) => Status::unavailable("the stream takes nothing any more"),
+            ended = &mut reading => return ended.err().unwrap_or_else(|| Status::unavailable("logic has ended the stream")),
+            () = self.write(&out) => return full(),
+            () = self.report(&out) => return full(),
+            () = self.finish.cancelled() => {}
         }
+        self.say_goodbye(out).await;
+        let _ = tokio::time::timeout(FINISH_WAIT / 2, reading).await;
+        Status::cancelled("this comet has left")
+    }
+
+    /// What sessions still had to say, and the last word.
+    async fn say_goodbye(&self, out: mpsc::Sender<rpc::CometMessage>) {
+        loop {
+            let requests = self.link.lock().take();
+            if requests.is_empty() {
+                break;
+            }
+            let requests = rpc::Requests { requests };
+            if out.send(message(rpc::comet_message::Message::Requests(requests))).await.is_err() {
+                return;
+            }
+        }
+        let _ = out.send(message(rpc::comet_message::Message::Goodbye(rpc::Goodbye {}))).await;
     }
 
     fn hello(&self) -> rpc::Hello {

@@ -85,6 +85,8 @@ pub(super) struct Admitted {
     pub(super) commands: mpsc::Receiver<rpc::LogicMessage>,
     pub(super) stop: CancellationToken,
     ended: CancellationToken,
+    /// It has said goodbye: no lease.
+    pub(super) leaving: bool,
 }
 
 /// A lane, for metrics.
@@ -170,6 +172,7 @@ impl Comets {
             commands: receiver,
             stop: seat.stop.clone(),
             ended: seat.ended.clone(),
+            leaving: false,
         };
         let comet = Known {
             hello: hello.clone(),
@@ -201,12 +204,15 @@ impl Comets {
         Ok(lane)
     }
 
-    /// The stream of `generation` has ended: its sessions stay for the time of the lease.
-    fn lost(self: &Arc<Self>, life: Life, generation: u64) {
+    /// The stream of `generation` has ended: its sessions stay for the time of the lease, unless it said goodbye.
+    fn lost(self: &Arc<Self>, life: Life, generation: u64, leaving: bool) {
         {
             let mut state = self.lock();
             let Some(known) = state.get_mut(&life.node).filter(|known| known.generation == generation) else { return };
             known.stream = None;
+        }
+        if leaving {
+            return self.end_lease(life, generation);
         }
         let comets = self.clone();
         self.runtime.spawn(async move {
@@ -215,14 +221,14 @@ impl Comets {
         });
     }
 
-    fn end_lease(self: &Arc<Self>, life: Life, generation: u64) {
+    fn end_lease(&self, life: Life, generation: u64) {
         let removed = {
             let mut state = self.lock();
             let is_over = state.get(&life.node).is_some_and(|known| known.generation == generation && known.stream.is_none());
             if is_over { state.remove(&life.node) } else { None }
         };
         if let Some(known) = removed {
-            tracing::warn!(comet = known.hello.name, "a comet did not come back: its sessions have ended");
+            tracing::info!(comet = known.hello.name, "a comet has left, or did not come back: its sessions have ended");
             self.lanes.remove(life.node);
             self.forget_life(life);
         }
@@ -290,6 +296,11 @@ impl Comets {
                 *rooms.entry(room.to_string()).or_default() += online;
             }
         }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.lock().is_empty()
     }
 
     /// Sessions on other comets.
@@ -434,7 +445,7 @@ impl Known {
 
 impl Drop for Admitted {
     fn drop(&mut self) {
-        self.comets.lost(self.life, self.generation);
+        self.comets.lost(self.life, self.generation, self.leaving);
         self.ended.cancel();
     }
 }

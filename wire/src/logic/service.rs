@@ -89,6 +89,7 @@ impl Inner {
         let mut talk = Talk {
             inner: self.clone(),
             life: admitted.life,
+            leaving: false,
             living: Some(HashSet::new()),
             late: JoinSet::new(),
             permits: Arc::new(Semaphore::new(LATE_ANSWERS_MAX)),
@@ -96,6 +97,7 @@ impl Inner {
         let ended = talk.run(stream, &mut admitted, out).await;
         // Nothing of this stream is registered after the next one has begun.
         talk.late.shutdown().await;
+        admitted.leaving = talk.leaving;
         drop(admitted);
         tracing::warn!(comet = name, "a comet's stream has ended");
         ended
@@ -106,6 +108,8 @@ impl Inner {
 struct Talk {
     inner: Arc<Inner>,
     life: Life,
+    /// It has said goodbye.
+    leaving: bool,
     /// The sessions that it named so far, until it has named them all.
     living: Option<HashSet<SessionAddr>>,
     /// Answers that somebody else has to be asked for.
@@ -141,6 +145,10 @@ impl Talk {
             Some(Message::Requests(requests)) => self.answer_all(requests.requests, out).await,
             Some(Message::Report(report)) => {
                 self.inner.comets.report(self.life, report);
+                Ok(())
+            }
+            Some(Message::Goodbye(_)) => {
+                self.leaving = true;
                 Ok(())
             }
             Some(Message::Hello(_)) => Err(Status::invalid_argument("Hello comes once")),
