@@ -83,7 +83,7 @@ fn stats(parts: &Parts) -> Value {
 
 /// Histograms since the start: the page takes quantiles of what came between two of its questions.
 fn latency(parts: &Parts) -> Value {
-    let log = parts.log.status();
+    let Some(log) = parts.log.as_ref().map(|log| log.status()) else { return Value::Null };
     let requests = parts.logic.snapshot().requests;
     json!({
         "append": histogram(&[&log.append_seconds]),

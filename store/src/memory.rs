@@ -188,7 +188,7 @@ impl SessionRegistry for MemoryRegistry {
     fn describe(&self, mid: i64) -> Vec<SessionRow> {
         let rows: Vec<Arc<Row>> = self.users.get(&mid).map_or_else(Vec::new, |sessions| sessions.rows().to_vec());
         let mut rows: Vec<_> = rows.iter().map(|row| row.describe(&self.platforms)).collect();
-        rows.sort_by_key(|row| row.since_ms);
+        rows.sort_by_key(|row| (row.since_ms, row.addr));
         rows
     }
 

@@ -78,7 +78,7 @@ struct Model {
 impl Model {
     fn of_mid(&self, mid: i64) -> Vec<SessionRow> {
         let mut rows: Vec<_> = self.rows.values().filter(|row| mid > 0 && row.mid == mid).cloned().collect();
-        rows.sort_by_key(|row| row.since_ms);
+        rows.sort_by_key(|row| (row.since_ms, row.addr));
         rows
     }
 
@@ -104,7 +104,7 @@ fn check_history<R: SessionRegistry>(registry: &R, steps: Vec<Step>) -> Result<(
             let rows = model.of_mid(mid);
             prop_assert_eq!(&registry.describe(mid), &rows);
             let mut addrs = registry.by_mid(mid);
-            addrs.sort_by_key(|addr| addr.slot);
+            addrs.sort_by_key(|addr| (addr.slot, *addr));
             prop_assert_eq!(addrs, rows.iter().map(|row| row.addr).collect::<Vec<_>>());
         }
         let keys: HashSet<_> = registry.keys().into_iter().collect();
@@ -153,8 +153,8 @@ fn apply<R: SessionRegistry>(registry: &R, model: &mut Model, at: u32, step: Ste
             }
         }
         Step::Restore { key: n, mid, age } => {
-            // Node 2 is used by no other step with this slot: each step has its own.
-            let addr = addr(2, at.saturating_sub(age));
+            // An address is never used twice: not by two keys either.
+            let addr = SessionAddr { generation: 100 + u32::from(n), ..addr(2, at.saturating_sub(age)) };
             let held = model.rows.get(&n).map(|row| (row.since_ms, row.addr));
             let new = session(key(n), mid, addr);
             let since_ms = new.since_ms;

@@ -13,21 +13,26 @@ use perseid_rpc::goim::comet::{BroadcastReq, BroadcastRoomReq, PushMsgReq, Rooms
 use perseid_rpc::goim::logic::logic_client::LogicClient;
 use perseid_rpc::goim::logic::{ConnectReq, DisconnectReq, HeartbeatReq, NodesReq, OnlineReq, ReceiveReq};
 use perseid_rpc::goim::protocol::Proto;
-use perseid_store::SessionRegistry;
+use perseid_wire::Dial;
 use support::{Client, Options, TestComet, TestLogic, listen, runtime, until};
 use tokio::runtime::Runtime;
 use tonic::Code;
 use tonic::codec::CompressionEncoding;
 use tonic::transport::Channel;
 
+fn channel(runtime: &Runtime, addr: std::net::SocketAddr) -> Channel {
+    runtime.block_on(Dial::default().connect(&addr.to_string())).unwrap()
+}
+
 fn comet_client(runtime: &Runtime, comet: &TestComet) -> CometClient<Channel> {
-    runtime.block_on(CometClient::connect(format!("http://{}", comet.grpc))).unwrap()
+    CometClient::new(channel(runtime, comet.grpc))
 }
 
 fn logic_client(runtime: &Runtime, logic: &TestLogic) -> LogicClient<Channel> {
-    let client = runtime.block_on(LogicClient::connect(format!("http://{}", logic.addr))).unwrap();
     // As goim's comet does for RenewOnline.
-    client.send_compressed(CompressionEncoding::Gzip).accept_compressed(CompressionEncoding::Gzip)
+    LogicClient::new(channel(runtime, logic.addr))
+        .send_compressed(CompressionEncoding::Gzip)
+        .accept_compressed(CompressionEncoding::Gzip)
 }
 
 fn proto(op: i32, body: impl Into<bytes::Bytes>) -> Option<Proto> {

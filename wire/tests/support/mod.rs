@@ -14,7 +14,7 @@ use perseid_comet::Comet;
 use perseid_comet::link::LogicLink;
 use perseid_job::{JobConsumer, LaneConfig, Lanes, Routes};
 use perseid_log::{Consumer, EmbeddedConfig, EmbeddedLog, EventLog, Record, Topic};
-use perseid_logic::{Accept, Api, DrainProgress, InsecureAuth, Logic, Metrics, NodeInfo, Nodes, Totals, UnknownNode};
+use perseid_logic::{Accept, Access, Api, DrainProgress, InsecureAuth, Logic, Metrics, NodeInfo, Nodes, Totals, UnknownNode};
 use perseid_protocol::push::SessionAddr;
 use perseid_protocol::{CloseReason, SessionKey};
 use perseid_rpc::{PushMsg, PushType};
@@ -28,6 +28,7 @@ use tokio::runtime::{Handle, Runtime};
 use tonic::service::Routes as GrpcRoutes;
 
 pub(crate) use client::Client;
+#[allow(unused_imports)] // each test uses its part
 pub(crate) use proxy::Proxy;
 
 /// Far more than anything takes; only a hang gets here.
@@ -150,7 +151,8 @@ impl TestLogic {
         let log: Arc<dyn EventLog> = Arc::new(open_log(log_dir.path()));
         let config = perseid_logic::Config::default();
         let accept = Arc::new(Accept::new(log.clone(), registry.clone(), nodes.clone(), logic_metrics.clone(), &config));
-        let api = Arc::new(Api::new(accept, registry.clone(), log, nodes.clone(), logic_metrics.clone(), config));
+        let access = Arc::new(Access::open(logic_metrics.clone()));
+        let api = Arc::new(Api::new(accept, registry.clone(), log, nodes.clone(), logic_metrics.clone(), access, config));
 
         let routes = GrpcRoutes::new(GoimLogic::new(logic.clone(), goim, nodes.clone(), api).server())
             .add_service(LogicService::new(logic, comets.clone(), nodes.clone()).server());
