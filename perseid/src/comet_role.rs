@@ -58,9 +58,6 @@ impl CometRole {
     /// What can't be opened, in one line. Nothing is left running.
     pub fn start(settings: Settings) -> Result<Self> {
         let started_ms = unix_ms();
-        if settings.cluster.logics.is_empty() {
-            bail!("a comet needs a logic: say --logic HOST:PORT");
-        }
         if settings.comet.grpc.is_empty() {
             bail!("jobs push through comet.grpc, which is empty: say --comet-grpc ADDR");
         }

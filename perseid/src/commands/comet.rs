@@ -15,7 +15,13 @@ use crate::telemetry::LogLevel;
 /// # Errors
 /// What could not be opened.
 pub fn run(args: &CometArgs) -> Result<ExitCode> {
-    run_server::<CometRole>(&args.as_server_args(), own_port)
+    let args = args.as_server_args();
+    // What else is wrong the start reports.
+    if args.load().is_ok_and(|loaded| loaded.settings.cluster.logics.is_empty()) {
+        eprintln!("perseid: a comet needs a logic: say --logic HOST:PORT, or set cluster.logics");
+        return Ok(ExitCode::from(2));
+    }
+    run_server::<CometRole>(&args, own_port)
 }
 
 /// `perseid logic` and `perseid job`.
