@@ -12,6 +12,8 @@ use dashmap::mapref::entry::Entry;
 #[derive(Debug, Default)]
 pub(crate) struct RoomShared {
     online: AtomicU64,
+    /// People in the room on other nodes, as last told.
+    elsewhere: AtomicU64,
     /// One bit for each worker that has members of it.
     workers: AtomicU64,
 }
@@ -19,6 +21,10 @@ pub(crate) struct RoomShared {
 impl RoomShared {
     pub(crate) fn online(&self) -> u64 {
         self.online.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn online_everywhere(&self) -> u64 {
+        self.online() + self.elsewhere.load(Ordering::Relaxed)
     }
 }
 
@@ -65,6 +71,18 @@ impl RoomDirectory {
     /// How many are in `room`.
     pub(crate) fn online(&self, room: &str) -> u64 {
         self.rooms.get(room).map_or(0, |shared| shared.online())
+    }
+
+    /// Notes how many are in `room` on other nodes, if it is held here.
+    pub(crate) fn set_elsewhere(&self, room: &str, count: u64) {
+        if let Some(shared) = self.rooms.get(room) {
+            shared.elsewhere.store(count, Ordering::Relaxed);
+        }
+    }
+
+    /// Every room with how many are in it, in no order.
+    pub(crate) fn all(&self) -> Vec<(Arc<str>, u64)> {
+        self.rooms.iter().map(|entry| (entry.key().clone(), entry.value().online())).collect()
     }
 
     /// Rooms held.

@@ -292,6 +292,21 @@ impl Comet {
         self.node.rooms.len()
     }
 
+    /// Every room with the people online in it, in no order.
+    pub fn rooms(&self) -> Vec<(Arc<str>, u64)> {
+        self.node.rooms.all()
+    }
+
+    /// Whether somebody is in a room.
+    pub fn holds_room(&self, room: &str) -> bool {
+        self.node.rooms.workers(room) != 0
+    }
+
+    /// Notes how many people are in a room on other nodes: HEARTBEAT's answer counts them. Forgotten when the room empties.
+    pub fn set_online_elsewhere(&self, room: &str, count: u64) {
+        self.node.rooms.set_elsewhere(room, count);
+    }
+
     /// The fullest rooms (id, people online), fullest first; of one type, or of all.
     pub fn top_rooms(&self, kind: Option<&str>, limit: usize) -> Vec<(String, u64)> {
         self.node.rooms.top(kind, limit)

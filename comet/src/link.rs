@@ -14,6 +14,12 @@ pub trait LogicLink: Send + Sync + 'static {
     /// A session has sent AUTH: who is it? When the answer is "accepted", logic has registered the session.
     fn connect(&self, request: &Connect<'_>, ticket: Ticket) -> Answer<Result<Connected, Refused>>;
 
+    /// A session wants to enter a room that nobody on this node is in: pushes to it may have to be sent for. The session
+    /// enters when this is answered.
+    fn enter_room(&self, _room: &str, _ticket: Ticket) -> Answer<()> {
+        Answer::Now(())
+    }
+
     /// A living session shows who it is again, with a fresh token. Its next frames wait until this is answered.
     fn renew(&self, request: &Renew<'_>, ticket: Ticket) -> Answer<Result<Renewed, Refused>>;
 
@@ -130,6 +136,11 @@ impl Ticket {
     /// Answers [`LogicLink::connect`].
     pub fn connected(self, outcome: Result<Connected, Refused>) {
         self.mailbox.post(Command::Authenticated { session: self.session, outcome });
+    }
+
+    /// Answers [`LogicLink::enter_room`].
+    pub fn room_entered(self) {
+        self.mailbox.post(Command::RoomEntered { session: self.session });
     }
 
     /// Answers [`LogicLink::renew`].

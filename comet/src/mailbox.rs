@@ -22,6 +22,8 @@ pub(crate) enum Command {
     All { push: Arc<Push>, speed: u32 },
     /// The answer to AUTH that came later.
     Authenticated { session: Key, outcome: Result<Connected, Refused> },
+    /// A room may be entered.
+    RoomEntered { session: Key },
     /// The answer to a further AUTH that came later.
     Renewed { session: Key, outcome: Result<Renewed, Refused> },
     /// The answer to an upstream frame that came later.

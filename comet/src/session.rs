@@ -45,6 +45,8 @@ pub(crate) struct Input {
     pub(crate) frames_taken: usize,
     /// The request whose answer comes later; other requests wait meanwhile.
     pub(crate) waiting: Option<ReplyTo>,
+    /// The room that it asked for, and the body that its reply echoes.
+    pub(crate) entering: Option<(Box<str>, Box<[u8]>)>,
 }
 
 impl Input {

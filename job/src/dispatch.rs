@@ -11,6 +11,7 @@ use perseid_rpc::{PushMsg, PushType};
 use prost::Message;
 use thiserror::Error;
 
+use crate::lane::{Lane, RoomInterest};
 use crate::metrics::DropReason;
 
 /// Where sessions live. Asked at the moment of dispatch, so that a push finds who has just connected.
@@ -57,19 +58,31 @@ impl Counts {
 }
 
 /// What waits to be handed over: a batch for each comet.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Batches {
     /// Ascending by node.
-    batches: Vec<(u32, Vec<Delivery>)>,
+    batches: Vec<Batch>,
+}
+
+struct Batch {
+    node: u32,
+    deliveries: Vec<Delivery>,
+    rooms: Option<Arc<dyn RoomInterest>>,
 }
 
 impl Batches {
     /// Empty batches for these comets.
     pub fn new(nodes: impl IntoIterator<Item = u32>) -> Self {
-        let mut batches: Vec<_> = nodes.into_iter().map(|node| (node, Vec::new())).collect();
-        batches.sort_unstable_by_key(|(node, _)| *node);
-        batches.dedup_by_key(|(node, _)| *node);
+        let mut batches: Vec<_> = nodes.into_iter().map(|node| Batch { node, deliveries: Vec::new(), rooms: None }).collect();
+        batches.sort_unstable_by_key(|batch| batch.node);
+        batches.dedup_by_key(|batch| batch.node);
         Self { batches }
+    }
+
+    /// Empty batches for the comets that these lanes lead to, ascending by node.
+    pub fn of_lanes(lanes: &[Arc<dyn Lane>]) -> Self {
+        let batch = |lane: &Arc<dyn Lane>| Batch { node: lane.node(), deliveries: Vec::new(), rooms: lane.room_interest() };
+        Self { batches: lanes.iter().map(batch).collect() }
     }
 
     /// Comets.
@@ -79,23 +92,33 @@ impl Batches {
 
     /// Takes the batch of each comet that has something, ascending by node.
     pub fn drain(&mut self) -> impl Iterator<Item = (u32, Vec<Delivery>)> + '_ {
-        self.batches.iter_mut().filter(|(_, batch)| !batch.is_empty()).map(|(node, batch)| (*node, std::mem::take(batch)))
+        let full = self.batches.iter_mut().filter(|batch| !batch.deliveries.is_empty());
+        full.map(|batch| (batch.node, std::mem::take(&mut batch.deliveries)))
     }
 
     /// Deliveries in the longest batch.
     pub fn longest(&self) -> usize {
-        self.batches.iter().map(|(_, batch)| batch.len()).max().unwrap_or(0)
+        self.batches.iter().map(|batch| batch.deliveries.len()).max().unwrap_or(0)
     }
 
     fn of_mut(&mut self, node: u32) -> Option<&mut Vec<Delivery>> {
-        let index = self.batches.binary_search_by_key(&node, |(node, _)| *node).ok()?;
-        self.batches.get_mut(index).map(|(_, batch)| batch)
+        let index = self.batches.binary_search_by_key(&node, |batch| batch.node).ok()?;
+        self.batches.get_mut(index).map(|batch| &mut batch.deliveries)
     }
 
-    fn put_everywhere(&mut self, target: &Target, push: &Arc<Push>) {
-        for (_, batch) in &mut self.batches {
-            batch.push(Delivery { target: target.clone(), push: Arc::clone(push) });
+    /// To every comet, but a push to a room only to those that may hold it. Gives how many those are.
+    fn put_everywhere(&mut self, target: &Target, push: &Arc<Push>) -> u64 {
+        let mut count = 0;
+        for batch in &mut self.batches {
+            if let (Target::Room(room), Some(rooms)) = (target, &batch.rooms)
+                && !rooms.holds(room)
+            {
+                continue;
+            }
+            batch.deliveries.push(Delivery { target: target.clone(), push: Arc::clone(push) });
+            count += 1;
         }
+        count
     }
 }
 
@@ -131,6 +154,7 @@ impl Dispatcher {
         let push = Push {
             id: msg.id,
             op: msg.operation,
+            filter_op: 0,
             kind: kind::NOTICE,
             from: msg.from,
             conv: 0,
@@ -193,7 +217,7 @@ impl Dispatcher {
     }
 }
 
-/// To every comet, one delivery each.
+/// To every comet that it concerns, one delivery each.
 fn put_to_nodes(target: impl FnOnce() -> Target, push: Push, now_ms: u64, batches: &mut Batches, counts: &mut Counts) {
     let nodes = batches.node_count();
     if push.is_expired(now_ms) {
@@ -203,8 +227,11 @@ fn put_to_nodes(target: impl FnOnce() -> Target, push: Push, now_ms: u64, batche
     if nodes == 0 {
         return counts.drop(DropReason::NoLane, 1);
     }
-    batches.put_everywhere(&target(), &Arc::new(push));
-    counts.deliveries += nodes as u64;
+    match batches.put_everywhere(&target(), &Arc::new(push)) {
+        // A room that nobody is in.
+        0 => counts.drop(DropReason::Offline, 1),
+        count => counts.deliveries += count,
+    }
 }
 
 /// A comet's share of `speed` sessions per second; at least 1, because 0 stands for no limit. A negative speed is none.

@@ -6,7 +6,7 @@ use perseid_log::{Clock, Consumer, Record, Topic};
 use tracing::warn;
 
 use crate::dispatch::{Batches, Counts, Dispatcher, Routes};
-use crate::lane::{Lane, LaneError};
+use crate::lane::{Lane, LaneError, Lanes};
 use crate::metrics::{DropReason, Metrics};
 
 /// A batch for one comet is handed over at the latest when it has this many deliveries.
@@ -17,7 +17,9 @@ const DEAD_LOG_MS: u64 = 10_000;
 /// The job as a consumer of the event log.
 pub struct JobConsumer {
     dispatcher: Dispatcher,
-    lanes: Vec<Arc<dyn Lane>>,
+    lanes: Lanes,
+    /// What `batches` was made of, and at which version.
+    known: (u64, Arc<[Arc<dyn Lane>]>),
     batches: Batches,
     metrics: Arc<Metrics>,
     clock: Clock,
@@ -25,14 +27,24 @@ pub struct JobConsumer {
 }
 
 impl JobConsumer {
-    /// A job that hands deliveries to `lanes`, one for each comet; of two lanes to one comet the first counts.
+    /// A job that hands deliveries to `lanes`, one for each comet. They may change while it runs: what it is told next goes to
+    /// those that are there then.
     ///
     /// `clock` gives unix ms: expiry and lag are told by it.
-    pub fn new(routes: Arc<dyn Routes>, mut lanes: Vec<Arc<dyn Lane>>, metrics: Arc<Metrics>, clock: Clock) -> Self {
-        lanes.sort_by_key(|lane| lane.node());
-        lanes.dedup_by_key(|lane| lane.node());
-        let batches = Batches::new(lanes.iter().map(|lane| lane.node()));
-        Self { dispatcher: Dispatcher::new(routes), lanes, batches, metrics, clock, dead_log: Seldom::default() }
+    pub fn new(routes: Arc<dyn Routes>, lanes: impl Into<Lanes>, metrics: Arc<Metrics>, clock: Clock) -> Self {
+        let lanes = lanes.into();
+        let known = (lanes.version(), lanes.all());
+        let batches = Batches::of_lanes(&known.1);
+        Self { dispatcher: Dispatcher::new(routes), lanes, known, batches, metrics, clock, dead_log: Seldom::default() }
+    }
+
+    /// Comets that came or went. Nothing stands in the batches between two calls of the log.
+    fn look_at_lanes(&mut self) {
+        let version = self.lanes.version();
+        if version != self.known.0 {
+            self.known = (version, self.lanes.all());
+            self.batches = Batches::of_lanes(&self.known.1);
+        }
     }
 
     fn hand_over(&mut self, counts: &mut Counts) {
@@ -40,8 +52,9 @@ impl JobConsumer {
             let deliveries = batch.len();
             self.metrics.add_batch(deliveries);
             // Both were made of the same nodes in the same order.
-            let Ok(index) = self.lanes.binary_search_by_key(&node, |lane| lane.node()) else { continue };
-            if let Err(error) = self.lanes[index].deliver(batch) {
+            let lanes = &self.known.1;
+            let Ok(index) = lanes.binary_search_by_key(&node, |lane| lane.node()) else { continue };
+            if let Err(error) = lanes[index].deliver(batch) {
                 let (reason, dropped) = match error {
                     LaneError::Full { dropped } => (DropReason::LaneFull, dropped),
                     LaneError::Broken { dropped } => (DropReason::LaneBroken, dropped),
@@ -56,6 +69,7 @@ impl JobConsumer {
 
 impl Consumer for JobConsumer {
     fn on_records(&mut self, records: &[Record]) {
+        self.look_at_lanes();
         let now_ms = (self.clock)();
         let mut counts = Counts::default();
         let (mut count, mut dead) = (0, 0);

@@ -8,16 +8,19 @@
 //! `resync`, that is, to have its extended sessions look for what they missed.
 
 mod breaker;
+mod lanes;
 pub mod queue;
 mod queued;
 mod retry;
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use perseid_protocol::push::Delivery;
 use thiserror::Error;
 
 pub use breaker::BreakerState;
+pub use lanes::Lanes;
 pub use queue::{LaneConfig, LaneCounters, LaneQueue};
 pub use queued::QueuedLane;
 
@@ -38,10 +41,21 @@ pub enum LaneError {
     },
 }
 
+/// The rooms that a comet has reported.
+pub trait RoomInterest: Send + Sync {
+    /// Whether it may hold `room`. Says yes while that is not known.
+    fn holds(&self, room: &str) -> bool;
+}
+
 /// A way to one comet.
 pub trait Lane: Send + Sync {
     /// The comet at its end.
     fn node(&self) -> u32;
+
+    /// The rooms that the comet holds, where that is known; `None`: it gets the pushes to every room.
+    fn room_interest(&self) -> Option<Arc<dyn RoomInterest>> {
+        None
+    }
 
     /// Takes a batch, in order after all before it. Never blocks; `Ok` means taken, not delivered.
     ///
@@ -56,6 +70,9 @@ pub enum TransportError {
     /// Surely nothing arrived: trying again shows nothing twice.
     #[error("not sent")]
     NotSent,
+    /// Some or all may have arrived, but the comet knows it by its sequence number: trying again shows nothing twice.
+    #[error("it is unknown what arrived, and may be sent again")]
+    Again,
     /// Some or all may have arrived (a deadline passed, a stream broke): it must not be sent again.
     #[error("it is unknown what arrived")]
     Unknown,
@@ -63,11 +80,12 @@ pub enum TransportError {
 
 /// What carries a batch to a comet. May block until the deadline; it has a thread of its own.
 pub trait Transport: Send + 'static {
-    /// Sends a batch and waits until the comet has taken it.
+    /// Sends a batch and waits until the comet has taken it. `sequence` names it: it grows from batch to batch, and stays when
+    /// one is tried again.
     ///
     /// # Errors
-    /// See [`TransportError`]; past `deadline` it is [`TransportError::Unknown`].
-    fn send(&mut self, batch: &[Delivery], deadline: Instant) -> Result<(), TransportError>;
+    /// See [`TransportError`].
+    fn send(&mut self, sequence: u64, batch: &[Delivery], deadline: Instant) -> Result<(), TransportError>;
 
     /// Tells the comet that deliveries were dropped.
     ///

@@ -21,5 +21,7 @@ pub mod metrics;
 
 pub use dispatch::{Batches, Counts, Dead, Dispatcher, Routes};
 pub use driver::JobConsumer;
-pub use lane::{Lane, LaneConfig, LaneError, QueuedLane, Transport, TransportError};
+pub use lane::{
+    BreakerState, Lane, LaneConfig, LaneCounters, LaneError, Lanes, QueuedLane, RoomInterest, Transport, TransportError,
+};
 pub use metrics::{DropReason, Metrics, MetricsSnapshot};

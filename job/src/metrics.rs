@@ -7,7 +7,7 @@ use crate::dispatch::Counts;
 /// Why something was not handed to a comet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DropReason {
-    /// The key or the user has no session: one for each.
+    /// The key or the user has no session, or no comet holds the room: one for each.
     Offline,
     /// Too late: one for each key and user, or for each comet.
     Expired,

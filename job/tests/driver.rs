@@ -20,7 +20,7 @@ fn job() -> Job {
     let online = Online::of(&[("a", 1, addr(0, 1)), ("b", 2, addr(7, 2)), ("c", 2, addr(7, 3))]);
     let lanes = [Kept::new(7), Kept::new(0)];
     let metrics = Arc::new(Metrics::default());
-    let dynamic = lanes.iter().map(|lane| Arc::clone(lane) as Arc<dyn Lane>).collect();
+    let dynamic: Vec<Arc<dyn Lane>> = lanes.iter().map(|lane| Arc::clone(lane) as Arc<dyn Lane>).collect();
     let consumer = JobConsumer::new(online, dynamic, Arc::clone(&metrics), Hands::at(1_250).clock());
     Job { consumer, lanes, metrics }
 }

@@ -96,7 +96,7 @@ proptest! {
         let online = Arc::new(Online::default());
         let lanes = [0, 1, 2].map(Kept::new);
         let metrics = Arc::new(Metrics::default());
-        let dynamic = lanes.iter().map(|lane| Arc::clone(lane) as Arc<dyn Lane>).collect();
+        let dynamic: Vec<Arc<dyn Lane>> = lanes.iter().map(|lane| Arc::clone(lane) as Arc<dyn Lane>).collect();
         let mut consumer = JobConsumer::new(online.clone(), dynamic, Arc::clone(&metrics), Hands::at(NOW_MS).clock());
         let (mut offset, mut uses) = (0, 0);
         let (mut addressed, mut drops) = (0, 0);

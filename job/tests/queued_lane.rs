@@ -25,7 +25,7 @@ struct Seen {
 struct Well(Arc<Mutex<Seen>>);
 
 impl Transport for Well {
-    fn send(&mut self, batch: &[Delivery], deadline: Instant) -> Result<(), TransportError> {
+    fn send(&mut self, _sequence: u64, batch: &[Delivery], deadline: Instant) -> Result<(), TransportError> {
         assert!(deadline > Instant::now());
         self.0.lock().unwrap().slots.extend(slots(batch));
         Ok(())
@@ -46,14 +46,14 @@ struct Hung {
 }
 
 impl Transport for Hung {
-    fn send(&mut self, batch: &[Delivery], deadline: Instant) -> Result<(), TransportError> {
+    fn send(&mut self, _sequence: u64, batch: &[Delivery], deadline: Instant) -> Result<(), TransportError> {
         if !self.hung {
             self.hung = true;
             self.entered.send(()).unwrap();
             let _ = self.let_go.recv();
             return Err(TransportError::Unknown);
         }
-        self.then.send(batch, deadline)
+        self.then.send(0, batch, deadline)
     }
 
     fn resync(&mut self, deadline: Instant) -> Result<(), TransportError> {
@@ -145,7 +145,7 @@ fn dropping_a_lane_does_not_wait_for_its_transport() {
 struct Panics;
 
 impl Transport for Panics {
-    fn send(&mut self, _batch: &[Delivery], _deadline: Instant) -> Result<(), TransportError> {
+    fn send(&mut self, _sequence: u64, _batch: &[Delivery], _deadline: Instant) -> Result<(), TransportError> {
         panic!("a deliberate panic of the test's transport")
     }
 

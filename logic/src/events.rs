@@ -11,6 +11,7 @@ mod offer;
 mod open;
 mod presence;
 mod recover;
+mod restore;
 mod still;
 mod users;
 
@@ -83,6 +84,8 @@ pub struct Feed {
 struct Held {
     key: Vec<u8>,
     value: Bytes,
+    /// What it tells of.
+    kind: EventKind,
 }
 
 impl Feed {
@@ -165,10 +168,12 @@ impl Feed {
         }
     }
 
-    /// Writes the end of a session now or later: it is not lost while this process lives.
+    /// Writes the end of a session, or the beginning of one that lives already, now or later: it is not lost while this process
+    /// lives.
     fn keep(self: &Arc<Self>, key: Vec<u8>, events: &Events) {
         let mut waiting = self.waiting();
-        waiting.push_back(Held { key, value: Bytes::from(events.encode_to_vec()) });
+        let kind = events.events.first().map_or(EventKind::SessionOffline, Event::kind);
+        waiting.push_back(Held { key, value: Bytes::from(events.encode_to_vec()), kind });
         self.waiting_len.store(waiting.len(), Relaxed);
         self.write_waiting(waiting);
     }
@@ -182,15 +187,15 @@ impl Feed {
     }
 
     fn write_waiting(self: &Arc<Self>, mut waiting: MutexGuard<'_, VecDeque<Held>>) -> bool {
-        while let Some(Held { key, value }) = waiting.pop_front() {
-            let (feed, again) = (self.clone(), Held { key: key.clone(), value: value.clone() });
+        while let Some(Held { key, value, kind }) = waiting.pop_front() {
+            let (feed, again) = (self.clone(), Held { key: key.clone(), value: value.clone(), kind });
             let done = move |result| feed.kept(again, result);
             match offer(&*self.log, &key, value.clone(), done) {
                 Offered::Coming => {}
-                Offered::Durable(offset) => self.wrote(offset, [EventKind::SessionOffline]),
+                Offered::Durable(offset) => self.wrote(offset, [kind]),
                 Offered::Refused(_) => {
-                    self.refused(EventKind::SessionOffline);
-                    waiting.push_front(Held { key, value });
+                    self.refused(kind);
+                    waiting.push_front(Held { key, value, kind });
                     break;
                 }
             }
@@ -202,9 +207,9 @@ impl Feed {
     /// On the log's thread: it has it, or has given it up.
     fn kept(&self, held: Held, result: Result<Offset, AppendError>) {
         match result {
-            Ok(offset) => self.wrote(offset, [EventKind::SessionOffline]),
+            Ok(offset) => self.wrote(offset, [held.kind]),
             Err(_) => {
-                self.refused(EventKind::SessionOffline);
+                self.refused(held.kind);
                 let mut waiting = self.waiting();
                 waiting.push_back(held);
                 self.waiting_len.store(waiting.len(), Relaxed);

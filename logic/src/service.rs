@@ -9,7 +9,7 @@ use perseid_protocol::limits::{ROOM_ID_BYTES_MAX, SUBSCRIPTIONS_MAX};
 use perseid_protocol::push::SessionAddr;
 use perseid_protocol::room::RoomId;
 use perseid_protocol::{CloseReason, Refusal, SessionKey};
-use perseid_store::{NewSession, SessionRegistry, Takeover};
+use perseid_store::{NewSession, Restored, SessionRegistry, SessionRow, Takeover};
 
 use crate::auth::{AuthContext, AuthError, Authenticator, Identity};
 use crate::events::{Feed, OpenError, Presence};
@@ -338,6 +338,20 @@ impl Logic {
             ))),
             Err(error) => Err(self.refusal(error)),
         }
+    }
+
+    /// Registers a session again that lives on its comet: that comet says so, because this logic may have forgotten it.
+    /// What it was let in with is not looked at again.
+    pub fn restore(&self, session: NewSession<'_>) -> Restored {
+        match &self.presence {
+            None => self.registry.restore(session),
+            Some(presence) => presence.restore(session),
+        }
+    }
+
+    /// The sessions of one life of a comet, to see to those that ended without a word.
+    pub fn each_of_node(&self, node: u32, incarnation: u32, each: &mut dyn FnMut(SessionRow)) {
+        self.registry.each_of_node(node, incarnation, each);
     }
 
     /// Forgets a session that ended: by us, for `reason`, or by the client or the network. Returns false, and changes nothing,

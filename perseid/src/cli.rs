@@ -11,7 +11,7 @@ use clap::{Args, Parser, Subcommand};
 
 pub use api_token::{ApiTokenArgs, ScopeWord};
 pub use client::{ListenArgs, PushArgs, SendArgs, SessionArgs, Target};
-pub use server::ServerArgs;
+pub use server::{CometArgs, ServerArgs};
 pub use token::TokenArgs;
 
 /// A long-connection IM gateway: comet, logic and job.
@@ -54,6 +54,15 @@ pub enum Command {
     /// Comet, logic and job in one process, with an embedded log and store (the default)
     #[command(after_help = SERVER_HELP)]
     Standalone(ServerArgs),
+    /// A comet alone: holds connections, beside a standalone that is logic and job
+    #[command(after_help = SERVER_HELP)]
+    Comet(CometArgs),
+    /// Logic alone (not in this version)
+    #[command(hide = true)]
+    Logic(AnyArgs),
+    /// Job alone (not in this version)
+    #[command(hide = true)]
+    Job(AnyArgs),
     /// Load generator and reports
     #[command(disable_help_flag = true)]
     Bench(BenchArgs),
@@ -112,6 +121,14 @@ pub struct DoctorArgs {
 pub struct BenchArgs {
     /// The scenario and its options; `perseid bench --help` lists them
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "SCENARIO")]
+    pub args: Vec<std::ffi::OsString>,
+}
+
+/// Arguments of a command that there is not.
+#[derive(Debug, Args)]
+pub struct AnyArgs {
+    /// Whatever was said.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     pub args: Vec<std::ffi::OsString>,
 }
 

@@ -21,6 +21,9 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Standalone(args) => commands::standalone::run(&args),
+        Command::Comet(args) => commands::comet::run(&args),
+        Command::Logic(_) => Ok(commands::comet::not_alone("logic")),
+        Command::Job(_) => Ok(commands::comet::not_alone("job")),
         Command::Config(command) => commands::config::run(&command),
         Command::Doctor(args) => commands::doctor::run(&args),
         Command::Bench(args) => commands::bench::run(args.args),

@@ -13,7 +13,7 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use perseid_comet::metrics::{Cell, Histogram, SECONDS_BOUNDS, TRANSPORTS, WorkerMetrics};
 use perseid_comet::net::tls::Fault;
-use perseid_log::{ConsumerState, HistogramSnapshot};
+use perseid_log::{ConsumerState, EventLog, HistogramSnapshot};
 use perseid_protocol::CloseReason;
 use perseid_protocol::push::Drop;
 use prometheus_client::collector::Collector;
@@ -59,10 +59,12 @@ impl Collector for Everything {
         let mut out = Out(encoder);
         node(&mut out, &self.0)?;
         comet(&mut out, &self.0)?;
-        logic(&mut out, &self.0)?;
-        job(&mut out, &self.0)?;
-        log(&mut out, &self.0)?;
-        events::put(&mut out, &self.0)?;
+        if let Some(event_log) = &self.0.log {
+            logic(&mut out, &self.0)?;
+            job(&mut out, &self.0)?;
+            log(&mut out, &**event_log)?;
+            events::put(&mut out, &self.0)?;
+        }
         process(&mut out, &self.0)
     }
 }
@@ -260,8 +262,8 @@ fn job(out: &mut Out<'_>, parts: &Parts) -> fmt::Result {
     out.gauge("job_offset", "Offset of the last record", job.offset)
 }
 
-fn log(out: &mut Out<'_>, parts: &Parts) -> fmt::Result {
-    let log = parts.log.status();
+fn log(out: &mut Out<'_>, log: &dyn EventLog) -> fmt::Result {
+    let log = log.status();
     out.gauge("log_first_offset", "Oldest record kept", log.first)?;
     out.gauge("log_end_offset", "Newest durable record", log.end)?;
     out.gauge("log_segments", "Files", log.segments as u64)?;

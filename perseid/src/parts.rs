@@ -16,8 +16,8 @@ pub struct Parts {
     pub comet: Arc<Comet>,
     /// Who is online where.
     pub registry: Arc<dyn SessionRegistry>,
-    /// The event log.
-    pub log: Arc<dyn EventLog>,
+    /// The event log, where logic and job run.
+    pub log: Option<Arc<dyn EventLog>>,
     /// What logic counts.
     pub logic: Arc<perseid_logic::Metrics>,
     /// What the job counts.

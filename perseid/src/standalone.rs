@@ -5,6 +5,7 @@ mod api_tokens;
 mod drain;
 mod shutdown;
 mod telling;
+mod wire;
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use std::sync::atomic::AtomicBool;
 use anyhow::{Context, Result};
 use perseid_comet::link::LogicLink;
 use perseid_comet::{Certificates, Comet};
-use perseid_job::JobConsumer;
+use perseid_job::{JobConsumer, Lanes};
 use perseid_log::{EmbeddedConfig, EmbeddedLog, EventLog, Record, Start, Topic};
 use perseid_logic::{Accept, Access, Api, Logic, Scope, ServeLimits, Tokens};
 use perseid_rpc::PushMsg;
@@ -33,6 +34,8 @@ use adapters::{Addresses, CallLane, Link, OneNode, RegistryRoutes};
 use drain::Drain;
 use telling::{Telling, Told};
 
+use wire::{Wire, Wiring};
+
 pub use shutdown::Outcome;
 
 /// A running standalone.
@@ -43,6 +46,7 @@ pub struct Standalone {
     gate: Arc<Gate>,
     access: Arc<Access>,
     drain: Arc<Drain>,
+    wire: Wire,
     settings: Settings,
     certificates: Option<Certificates>,
     http: JoinHandle<()>,
@@ -74,19 +78,22 @@ impl Standalone {
         let logic = Arc::new(telling.told_by(logic));
         logic.reload(session_limits(&settings));
 
-        let link: Arc<dyn LogicLink> = Arc::new(Link { logic: logic.clone(), runtime: tokio::runtime::Handle::current() });
+        let lanes = Lanes::from(Vec::new());
+        let wire = Wiring::bind(&settings, &logic, &lanes)?;
+        let runtime = tokio::runtime::Handle::current();
+        let link: Arc<dyn LogicLink> = Arc::new(Link { logic: logic.clone(), runtime, comets: wire.comets.clone() });
         let certificates = certificates::load(&settings, None)?;
         let comet = Arc::new(Comet::start(comet_config(&settings, started_ms, certificates.clone()), link)?);
 
         let job = Arc::new(perseid_job::Metrics::default());
         let routes = Arc::new(RegistryRoutes(registry.clone()));
-        let lane = Arc::new(CallLane(comet.clone()));
-        let consumer = JobConsumer::new(routes, vec![lane], job.clone(), Arc::new(unix_ms));
+        lanes.add(Arc::new(CallLane(comet.clone())));
+        let consumer = JobConsumer::new(routes, lanes, job.clone(), Arc::new(unix_ms));
         log.subscribe("job", Start::Earliest, Box::new(consumer)).context("can't read the event log")?;
 
         let draining = Arc::new(AtomicBool::new(false));
         let drain = Arc::new(Drain::new(comet.clone(), draining.clone(), settings.comet.drain_rate));
-        let nodes = Arc::new(OneNode {
+        let nodes = wire.all_nodes(OneNode {
             comet: comet.clone(),
             drain: drain.clone(),
             registry: registry.clone(),
@@ -98,11 +105,12 @@ impl Standalone {
         let config = logic_config(&settings);
         let accept = Arc::new(Accept::new(log.clone(), registry.clone(), nodes.clone(), logic_metrics.clone(), &config));
         restore_idempotency(&*log, &accept, started_ms.saturating_sub(config.idempotency_ms))?;
-        let api = Api::new(accept, registry.clone(), log.clone(), nodes, logic_metrics.clone(), access.clone(), config);
+        let api = Api::new(accept, registry.clone(), log.clone(), nodes.clone(), logic_metrics.clone(), access.clone(), config);
         let api = Arc::new(api.with_events(telling.feed()));
         let (feed, hooks) = (telling.feed(), telling.metrics());
         let told = telling.start(logic.presence())?;
-        let logic_metrics_too = logic_metrics.clone();
+        let wire = wire.serve(&settings, &comet, &registry, nodes, &api)?;
+        let (log, logic_metrics_too) = (Some(log), logic_metrics.clone());
         let parts =
             Arc::new(Parts { comet, registry, log, logic: logic_metrics_too, job, feed, hooks, draining, http, started_ms });
 
@@ -117,7 +125,7 @@ impl Standalone {
                 tracing::error!(%error, "the HTTP listener failed");
             }
         });
-        Ok(Self { parts, api, logic, gate, access, drain, settings, certificates, http, http_stop, told })
+        Ok(Self { parts, api, logic, gate, access, drain, wire, settings, certificates, http, http_stop, told })
     }
 
     /// What runs.
@@ -136,6 +144,8 @@ impl Standalone {
             "tls": text(self.parts.comet.tls()),
             "wss": text(self.parts.comet.wss()),
             "http": self.parts.http.first().map(ToString::to_string),
+            "comet_grpc": self.wire.comet_grpc().map(|addr| addr.to_string()),
+            "logic_grpc": self.wire.logic_grpc().map(|addr| addr.to_string()),
             "version": env!("CARGO_PKG_VERSION"),
         })
         .to_string()
@@ -204,7 +214,7 @@ fn access(settings: &Settings, metrics: &Arc<perseid_logic::Metrics>) -> Result<
     })
 }
 
-fn bind_http(addrs: &[SocketAddr]) -> Result<Vec<TcpListener>> {
+pub(crate) fn bind_http(addrs: &[SocketAddr]) -> Result<Vec<TcpListener>> {
     addrs
         .iter()
         .map(|addr| {
@@ -250,7 +260,7 @@ fn restore_idempotency(log: &dyn EventLog, accept: &Accept, since_ms: u64) -> Re
     Ok(())
 }
 
-fn comet_config(settings: &Settings, started_ms: u64, certificates: Option<Certificates>) -> perseid_comet::Config {
+pub(crate) fn comet_config(settings: &Settings, started_ms: u64, certificates: Option<Certificates>) -> perseid_comet::Config {
     let comet = &settings.comet;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     perseid_comet::Config {
@@ -296,7 +306,7 @@ fn node_id(settings: &Settings) -> String {
     if settings.node.id.is_empty() { host_name() } else { settings.node.id.clone() }
 }
 
-fn host_name() -> String {
+pub(crate) fn host_name() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let name = name.trim();
     if name.is_empty() { "perseid".to_owned() } else { name.to_owned() }

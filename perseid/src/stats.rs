@@ -27,7 +27,7 @@ pub fn router(parts: Arc<Parts>) -> Router {
 
 fn stats(parts: &Parts) -> Value {
     let comet = &parts.comet;
-    let log = parts.log.status();
+    let Some(log) = parts.log.as_ref().map(|log| log.status()) else { return json!({}) };
     // Both ways of each transport together, and how many of them are encrypted.
     let by_transport = |counter: fn(&WorkerMetrics) -> &[Cell; TRANSPORTS.len()]| {
         let [tcp, ws, tls, wss] = std::array::from_fn(|index| parts.sum(|metrics| &counter(metrics)[index]));
@@ -83,7 +83,7 @@ fn stats(parts: &Parts) -> Value {
 
 /// Histograms since the start: the page takes quantiles of what came between two of its questions.
 fn latency(parts: &Parts) -> Value {
-    let log = parts.log.status();
+    let Some(log) = parts.log.as_ref().map(|log| log.status()) else { return Value::Null };
     let requests = parts.logic.snapshot().requests;
     json!({
         "append": histogram(&[&log.append_seconds]),

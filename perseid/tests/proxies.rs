@@ -28,7 +28,7 @@ impl Proxy {
         });
         until("the proxy to listen", || {
             assert!(child.try_wait().unwrap().is_none(), "{program} ended");
-            ports.iter().all(|port| TcpStream::connect(("127.0.0.1", *port)).is_ok())
+            ports.iter().all(|port| TcpStream::connect(("127.0.0.1", *port)).is_ok()).then_some(())
         });
         Self(child)
     }
@@ -77,7 +77,14 @@ fn address_of_7(server: &Server) -> String {
 #[test]
 #[ignore = "needs nginx"]
 fn nginx_ends_tls_and_says_who_the_client_is() {
-    let server = Server::start(&["--set", "comet.proxies=127.0.0.1", "--set", "logic.hosts=api.example.com", "--set", "comet.hosts=im.example.com"]);
+    let server = Server::start(&[
+        "--set",
+        "comet.proxies=127.0.0.1",
+        "--set",
+        "logic.hosts=api.example.com",
+        "--set",
+        "comet.hosts=im.example.com",
+    ]);
     let authority = Authority::new();
     authority.issue("nginx", &["im.example.com", "api.example.com"]);
     let dir = tempfile::TempDir::new().unwrap();

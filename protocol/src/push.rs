@@ -14,6 +14,8 @@ pub struct Push {
     pub id: u64,
     /// Operation of the frame.
     pub op: i32,
+    /// The operation that a session must accept to get it, where that is another one (goim's `protoOp`); 0: `op`.
+    pub filter_op: i32,
     /// [`kind`] for extended sessions: NOTICE, or ROOM.
     pub kind: u16,
     /// Sender's mid, 0 = the system.
@@ -27,6 +29,11 @@ pub struct Push {
 }
 
 impl Push {
+    /// The operation that a session must accept to get it. No session accepts 0.
+    pub const fn accepted_as(&self) -> i32 {
+        if self.filter_op == 0 { self.op } else { self.filter_op }
+    }
+
     /// Whether it is too late at `now_ms`.
     pub const fn is_expired(&self, now_ms: u64) -> bool {
         self.expires_at_ms != 0 && now_ms >= self.expires_at_ms

@@ -21,6 +21,21 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// Every refusal, in the order of the codes.
+    pub const ALL: [Self; 11] = [
+        Self::BadRequest,
+        Self::PermissionDenied,
+        Self::NotMember,
+        Self::Conflict,
+        Self::TooOld,
+        Self::EpochChanged,
+        Self::Blocked,
+        Self::RateLimited,
+        Self::Unsupported,
+        Self::Unavailable,
+        Self::Unknown,
+    ];
+
     /// The code in the JSON.
     pub const fn code(self) -> u16 {
         self as u16

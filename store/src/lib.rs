@@ -13,4 +13,4 @@ mod row;
 mod sessions;
 
 pub use memory::MemoryRegistry;
-pub use sessions::{Counts, KeyTaken, NewSession, SessionRegistry, SessionRow, Takeover};
+pub use sessions::{Counts, KeyTaken, NewSession, Restored, SessionRegistry, SessionRow, Takeover};

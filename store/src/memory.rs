@@ -14,7 +14,7 @@ use perseid_protocol::push::SessionAddr;
 
 use crate::platform::Platforms;
 use crate::row::{ByKey, Row};
-use crate::sessions::{Counts, KeyTaken, NewSession, SessionRegistry, SessionRow, Takeover};
+use crate::sessions::{Counts, KeyTaken, NewSession, Restored, SessionRegistry, SessionRow, Takeover};
 
 /// A table that never held more than this is not worth shrinking while it is in use …
 const SHRINK_MIN: usize = 256;
@@ -92,6 +92,11 @@ impl MemoryRegistry {
         }
     }
 
+    fn of_node(&self, node: u32, incarnation: u32) -> Vec<ByKey> {
+        let of_node = |addr: SessionAddr| addr.node == node && addr.incarnation == incarnation;
+        self.keys.iter().filter(|row| of_node(row.key().0.addr)).map(|row| row.key().clone()).collect()
+    }
+
     fn forget(&self, entry: OccupiedEntry<'_, ByKey, ()>) {
         self.unlink(&entry.key().0);
         entry.remove();
@@ -134,6 +139,30 @@ impl SessionRegistry for MemoryRegistry {
         Ok(replaced)
     }
 
+    fn restore(&self, session: NewSession<'_>) -> Restored {
+        let row = Arc::new(Row::new(session, &self.platforms));
+        match self.keys.entry(ByKey(row.clone())) {
+            Entry::Vacant(entry) => {
+                self.link(&row);
+                self.sessions.up();
+                entry.insert(());
+                Restored::Added
+            }
+            Entry::Occupied(entry) => {
+                let old = entry.key().0.clone();
+                if old.addr == row.addr {
+                    return Restored::Known;
+                }
+                if (old.since_ms, old.addr) > (row.since_ms, row.addr) {
+                    return Restored::Outlived;
+                }
+                self.relink(&old, &row);
+                entry.replace_entry(());
+                Restored::Replaced(old.addr)
+            }
+        }
+    }
+
     fn close(&self, key: &SessionKey, mid: i64, addr: SessionAddr) -> bool {
         // Looked up first, because an entry wants an owned key; what was found is compared again under the lock.
         let Some(found) = self.keys.get(key).map(|row| row.key().clone()) else { return false };
@@ -159,7 +188,7 @@ impl SessionRegistry for MemoryRegistry {
     fn describe(&self, mid: i64) -> Vec<SessionRow> {
         let rows: Vec<Arc<Row>> = self.users.get(&mid).map_or_else(Vec::new, |sessions| sessions.rows().to_vec());
         let mut rows: Vec<_> = rows.iter().map(|row| row.describe(&self.platforms)).collect();
-        rows.sort_by_key(|row| row.since_ms);
+        rows.sort_by_key(|row| (row.since_ms, row.addr));
         rows
     }
 
@@ -181,10 +210,14 @@ impl SessionRegistry for MemoryRegistry {
         different.len() as u64
     }
 
+    fn each_of_node(&self, node: u32, incarnation: u32, each: &mut dyn FnMut(SessionRow)) {
+        for row in self.of_node(node, incarnation) {
+            each(row.0.describe(&self.platforms));
+        }
+    }
+
     fn close_node(&self, node: u32, incarnation: u32) -> usize {
-        let of_node = |addr: SessionAddr| addr.node == node && addr.incarnation == incarnation;
-        let rows: Vec<ByKey> = self.keys.iter().filter(|row| of_node(row.key().0.addr)).map(|row| row.key().clone()).collect();
-        rows.iter().filter(|row| self.close(&row.0.key, row.0.mid, row.0.addr)).count()
+        self.of_node(node, incarnation).iter().filter(|row| self.close(&row.0.key, row.0.mid, row.0.addr)).count()
     }
 }
 

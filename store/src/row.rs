@@ -15,7 +15,7 @@ use crate::sessions::{NewSession, SessionRow};
 pub(crate) struct Row {
     pub(crate) key: SessionKey,
     pub(crate) mid: i64,
-    since_ms: u64,
+    pub(crate) since_ms: u64,
     /// What is not in the table of platforms, or has a device id of its own: rare, or long anyway.
     names: Option<Box<Names>>,
     pub(crate) addr: SessionAddr,

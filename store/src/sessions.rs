@@ -62,6 +62,19 @@ pub enum Takeover {
 #[error("the key is in use by another user's session")]
 pub struct KeyTaken;
 
+/// What became of a session that was registered again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Restored {
+    /// It was registered all the time.
+    Known,
+    /// It is registered again.
+    Added,
+    /// It is registered again, in place of an older one with its key: that one is the caller's to end.
+    Replaced(SessionAddr),
+    /// A younger session has its key. Nothing was changed: the one that was to be restored is the caller's to end.
+    Outlived,
+}
+
 /// How much there is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
@@ -82,6 +95,10 @@ pub trait SessionRegistry: Send + Sync + 'static {
     /// # Errors
     /// [`KeyTaken`] if the key names another user's session and `takeover` forbids that.
     fn open(&self, session: NewSession<'_>, takeover: Takeover) -> Result<Option<SessionAddr>, KeyTaken>;
+
+    /// Registers a session again that has lived for a while, for a registry that may have forgotten it: its comet says so.
+    /// Of two sessions with one key the younger stays (`since_ms`; of two that are as old the one with the higher address).
+    fn restore(&self, session: NewSession<'_>) -> Restored;
 
     /// Forgets the session of `key` and `mid` if it is still the one at `addr`. A late close of a session that was replaced
     /// changes nothing; it returns whether something changed.
@@ -107,6 +124,10 @@ pub trait SessionRegistry: Send + Sync + 'static {
 
     /// How many different addresses the sessions come from. Looks at every session.
     fn addresses(&self) -> u64;
+
+    /// Tells of every session of one life of a comet, in no order. Sessions that come or go meanwhile may be told or not.
+    /// No lock is held during a call.
+    fn each_of_node(&self, node: u32, incarnation: u32, each: &mut dyn FnMut(SessionRow));
 
     /// Forgets every session of one life of a comet, and returns how many they were. Sessions that it opens meanwhile may
     /// stay: the caller first sees to it that it opens none.

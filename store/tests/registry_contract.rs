@@ -7,7 +7,7 @@ use std::sync::{Barrier, Mutex};
 
 use perseid_protocol::SessionKey;
 use perseid_protocol::push::SessionAddr;
-use perseid_store::{Counts, KeyTaken, MemoryRegistry, NewSession, SessionRegistry, SessionRow, Takeover};
+use perseid_store::{Counts, KeyTaken, MemoryRegistry, NewSession, Restored, SessionRegistry, SessionRow, Takeover};
 use proptest::prelude::*;
 
 const KEYS: u8 = 6;
@@ -41,6 +41,13 @@ enum Step {
         mid_off: i64,
         stale: bool,
     },
+    /// A session that was opened before, or a new one, is registered again.
+    Restore {
+        key: u8,
+        mid: i64,
+        /// So many steps ago.
+        age: u32,
+    },
     CloseNode {
         node: u32,
         incarnation: u32,
@@ -57,6 +64,7 @@ fn step() -> impl Strategy<Value = Step> {
         }),
         4 => (0..KEYS, prop_oneof![4 => Just(0), 1 => Just(1)], any::<bool>())
             .prop_map(|(key, mid_off, stale)| Step::Close { key, mid_off, stale }),
+        2 => (0..KEYS, MIDS, 0..6u32).prop_map(|(key, mid, age)| Step::Restore { key, mid, age }),
         1 => (0..3u32, 0..2u32).prop_map(|(node, incarnation)| Step::CloseNode { node, incarnation }),
     ]
 }
@@ -70,7 +78,7 @@ struct Model {
 impl Model {
     fn of_mid(&self, mid: i64) -> Vec<SessionRow> {
         let mut rows: Vec<_> = self.rows.values().filter(|row| mid > 0 && row.mid == mid).cloned().collect();
-        rows.sort_by_key(|row| row.since_ms);
+        rows.sort_by_key(|row| (row.since_ms, row.addr));
         rows
     }
 
@@ -96,7 +104,7 @@ fn check_history<R: SessionRegistry>(registry: &R, steps: Vec<Step>) -> Result<(
             let rows = model.of_mid(mid);
             prop_assert_eq!(&registry.describe(mid), &rows);
             let mut addrs = registry.by_mid(mid);
-            addrs.sort_by_key(|addr| addr.slot);
+            addrs.sort_by_key(|addr| (addr.slot, *addr));
             prop_assert_eq!(addrs, rows.iter().map(|row| row.addr).collect::<Vec<_>>());
         }
         let keys: HashSet<_> = registry.keys().into_iter().collect();
@@ -144,7 +152,47 @@ fn apply<R: SessionRegistry>(registry: &R, model: &mut Model, at: u32, step: Ste
                 model.rows.remove(&n);
             }
         }
+        Step::Restore { key: n, mid, age } => {
+            // An address is never used twice: not by two keys either.
+            let addr = SessionAddr { generation: 100 + u32::from(n), ..addr(2, at.saturating_sub(age)) };
+            let held = model.rows.get(&n).map(|row| (row.since_ms, row.addr));
+            let new = session(key(n), mid, addr);
+            let since_ms = new.since_ms;
+            let row = SessionRow {
+                key: key(n),
+                mid,
+                addr,
+                platform: "web".into(),
+                device_id: "web".into(),
+                peer: None,
+                since_ms,
+                extended: false,
+            };
+            let expected = match held {
+                None => Restored::Added,
+                Some((_, held)) if held == addr => Restored::Known,
+                Some(held) if held > (since_ms, addr) => Restored::Outlived,
+                Some((_, held)) => Restored::Replaced(held),
+            };
+            prop_assert_eq!(registry.restore(new), expected);
+            match expected {
+                Restored::Replaced(held) => {
+                    model.before.insert(n, held);
+                    model.rows.insert(n, row);
+                }
+                Restored::Added => drop(model.rows.insert(n, row)),
+                Restored::Known | Restored::Outlived => {}
+            }
+        }
         Step::CloseNode { node, incarnation } => {
+            let mut told = Vec::new();
+            registry.each_of_node(node, incarnation, &mut |row| told.push(row));
+            let of_node = |row: &&SessionRow| (row.addr.node, row.addr.incarnation) == (node, incarnation);
+            let mut rows: Vec<_> = model.rows.values().filter(of_node).cloned().collect();
+            let by_key = |row: &SessionRow| row.key.to_string();
+            told.sort_by_key(by_key);
+            rows.sort_by_key(by_key);
+            prop_assert_eq!(told, rows);
             let before = model.rows.len();
             model.rows.retain(|_, row| row.addr.node != node || row.addr.incarnation != incarnation);
             prop_assert_eq!(registry.close_node(node, incarnation), before - model.rows.len());

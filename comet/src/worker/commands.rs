@@ -18,6 +18,7 @@ impl Worker {
             Command::Room { room, push } => self.push_room(&room, &push),
             Command::All { push, speed } => self.push_all(push, speed),
             Command::Authenticated { session, outcome } => self.go_on_after_auth(session, outcome),
+            Command::RoomEntered { session } => self.go_on_entering(session),
             Command::Renewed { session, outcome } => self.go_on_after_renewal(session, outcome),
             Command::Received { session, outcome } => self.go_on_after_upstream(session, outcome),
             Command::End { session, reason, message } => self.end(session, reason, message.as_deref(), None),
@@ -49,7 +50,7 @@ impl Worker {
         if push.expires_at_ms != 0 && push.is_expired(unix_ms()) {
             return metrics.drop_pushes(Drop::Expired, 1);
         }
-        if !slot.accepts.is_some_and(|id| self.accepts.get(id).contains(push.op)) {
+        if !slot.accepts.is_some_and(|id| self.accepts.get(id).contains(push.accepted_as())) {
             return metrics.drop_pushes(Drop::Filtered, 1);
         }
         let encoding = slot.encoding();

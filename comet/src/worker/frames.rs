@@ -104,10 +104,7 @@ impl Worker {
                 let online = self.online(key).to_be_bytes();
                 self.reply(key, reply, Extension::default(), &online);
             }
-            Request::ChangeRoom { room, .. } => {
-                self.change_room(key, room.map(RoomId::as_str));
-                self.reply(key, reply, room_reply(0, false), body);
-            }
+            Request::ChangeRoom { room, .. } => self.enter_room(key, reply, room.map(RoomId::as_str), body),
             Request::Subscribe(list) => self.change_accepts(key, frame, reply, |set, max| set.with(&list, max)),
             Request::Unsubscribe(list) => self.change_accepts(key, frame, reply, |set, _| Some(set.without(&list))),
             Request::EchoOnly => self.reply(key, reply, Extension::default(), body),
@@ -156,11 +153,41 @@ impl Worker {
         }
     }
 
-    /// People online in the session's room; 0 in none.
+    /// People online in the session's room, on all nodes as far as is known; 0 in none.
     fn online(&mut self, key: Key) -> i32 {
         let room = self.sessions.get_mut(key).and_then(|slot| slot.membership).map(|membership| membership.room);
         let room = room.and_then(|index| self.rooms.get(index as usize)?.as_ref());
-        room.map_or(0, |room| i32::try_from(room.shared.online()).unwrap_or(i32::MAX))
+        room.map_or(0, |room| i32::try_from(room.shared.online_everywhere()).unwrap_or(i32::MAX))
+    }
+
+    /// Changes the room, or leaves it. One that this node does not hold is announced first.
+    fn enter_room(&mut self, key: Key, reply: ReplyTo, room: Option<&str>, body: &[u8]) {
+        if let Some(room) = room
+            && self.env.node.rooms.workers(room) == 0
+        {
+            let ticket = self.ticket(key);
+            if let Answer::Later = self.env.link.enter_room(room, ticket) {
+                // No frame of the old room is begun after this request was read.
+                self.change_room(key, None);
+                self.wait(key, reply);
+                if let Some(input) = self.sessions.get_mut(key).and_then(|slot| slot.input.as_mut()) {
+                    input.entering = Some((room.into(), body.into()));
+                }
+                return;
+            }
+        }
+        self.change_room(key, room);
+        self.reply(key, reply, room_reply(0, false), body);
+    }
+
+    pub(super) fn go_on_entering(&mut self, key: Key) {
+        let input = self.sessions.get_mut(key).and_then(|slot| slot.input.as_mut());
+        let Some((room, body)) = input.and_then(|input| input.entering.take()) else { return };
+        if let Some(reply) = self.stop_waiting(key) {
+            self.change_room(key, Some(&room));
+            self.reply(key, reply, room_reply(0, false), &body);
+            self.flush_replies(key);
+        }
     }
 
     fn change_accepts(

@@ -44,7 +44,7 @@ impl Worker {
                 gather_ring(&self.env, ring, member, ring.end_before_arrival(broadcast.arrival), gather);
             }
             let push = &broadcast.push;
-            if !accepts.is_some_and(|accepts| accepts.contains(push.op)) {
+            if !accepts.is_some_and(|accepts| accepts.contains(push.accepted_as())) {
                 metrics.drop_pushes(Drop::Filtered, 1);
             } else if push.expires_at_ms != 0 && push.is_expired(unix_ms()) {
                 metrics.drop_pushes(Drop::Expired, 1);

@@ -88,6 +88,8 @@ impl LaneCounters {
 /// Deliveries on their way.
 #[derive(Debug)]
 pub struct Batch {
+    /// Grows from batch to batch, from 1; stays when one is tried again.
+    pub sequence: u64,
     /// In the order of the log.
     pub deliveries: Vec<Delivery>,
     bytes: usize,
@@ -117,6 +119,7 @@ pub struct LaneQueue {
     bytes: usize,
     waiting: usize,
     retry: Option<(u64, Batch)>,
+    sequence: u64,
     breaker: Breaker,
     budget: RetryBudget,
     resync_needed: bool,
@@ -144,6 +147,7 @@ impl LaneQueue {
             bytes: 0,
             waiting: 0,
             retry: None,
+            sequence: 0,
             resync_needed: false,
             next_resync_ms: 0,
             counters: LaneCounters::default(),
@@ -216,7 +220,8 @@ impl LaneQueue {
             self.queue.shrink_to(self.config.batch_max);
         }
         let give_up_ms = now_ms.saturating_add(self.config.retry_ms);
-        (count > 0).then_some(Batch { deliveries, bytes, attempts: 1, give_up_ms })
+        self.sequence += u64::from(count > 0);
+        (count > 0).then_some(Batch { sequence: self.sequence, deliveries, bytes, attempts: 1, give_up_ms })
     }
 
     /// Takes note of what became of a batch.
@@ -229,7 +234,7 @@ impl LaneQueue {
             return;
         };
         let opened = self.breaker.fail(now_ms);
-        let again = error == TransportError::NotSent && !opened && now_ms < batch.give_up_ms;
+        let again = error != TransportError::Unknown && !opened && now_ms < batch.give_up_ms;
         if again && self.budget.take() {
             let wait_ms = self.config.retry_wait_ms.saturating_mul(1 << batch.attempts.saturating_sub(1).min(16));
             batch.attempts += 1;
@@ -241,7 +246,7 @@ impl LaneQueue {
             TransportError::NotSent => {
                 self.drop_broken(batch.deliveries.len());
             }
-            TransportError::Unknown => {
+            TransportError::Unknown | TransportError::Again => {
                 self.counters.dropped_unknown += batch.deliveries.len() as u64;
                 self.resync_needed = true;
             }

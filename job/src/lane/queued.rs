@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use perseid_protocol::push::Delivery;
 
 use super::queue::{LaneConfig, LaneCounters, LaneQueue, Step};
-use super::{Lane, LaneError, Transport};
+use super::{BreakerState, Lane, LaneError, Transport};
 
 /// See the module. Dropping it ends its thread as soon as the transport returns.
 pub struct QueuedLane {
@@ -69,6 +69,12 @@ impl QueuedLane {
     pub fn waiting(&self) -> (usize, usize) {
         let state = self.shared.lock();
         (state.queue.waiting(), state.queue.bytes())
+    }
+
+    /// Where its breaker stands.
+    pub fn breaker(&self) -> BreakerState {
+        let now_ms = self.shared.now_ms();
+        self.shared.lock().queue.breaker(now_ms)
     }
 
     /// Waits until nothing waits any more, at most `timeout`; whether that is so.
@@ -133,7 +139,7 @@ fn drive(shared: &Shared, mut transport: impl Transport) {
             }
             Step::Send(batch) => {
                 drop(state);
-                let result = transport.send(&batch.deliveries, deadline(shared));
+                let result = transport.send(batch.sequence, &batch.deliveries, deadline(shared));
                 state = shared.lock();
                 state.queue.settle(batch, result, shared.now_ms());
                 shared.settled.notify_all();

@@ -12,34 +12,47 @@ const NODES_MAX: usize = 5;
 
 /// The data of `/goim/nodes/weighted`. Zero values are left out, as Go's `omitempty` does.
 #[derive(Serialize)]
-pub(super) struct Weighted<'a> {
+pub struct Weighted<'a> {
+    /// The domain that resolves to the comets.
     #[serde(skip_serializing_if = "str::is_empty")]
-    domain: &'a str,
+    pub domain: &'a str,
+    /// For TCP clients; 0: none.
     #[serde(skip_serializing_if = "is_zero")]
-    tcp_port: i32,
+    pub tcp_port: i32,
+    /// For WebSocket clients; 0: none.
     #[serde(skip_serializing_if = "is_zero")]
-    ws_port: i32,
+    pub ws_port: i32,
+    /// For clients of WebSocket over TLS; 0: none.
     #[serde(skip_serializing_if = "is_zero")]
-    wss_port: i32,
+    pub wss_port: i32,
+    /// How often a client is to send HEARTBEAT, s.
     #[serde(skip_serializing_if = "is_zero")]
-    heartbeat: i32,
+    pub heartbeat: i32,
+    /// Hosts, the least loaded first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    nodes: Vec<String>,
-    backoff: Backoff,
+    pub nodes: Vec<String>,
+    /// How to wait before the next attempt.
+    pub backoff: Backoff,
+    /// Heartbeats that may be missed.
     #[serde(skip_serializing_if = "is_zero")]
-    heartbeat_max: i32,
+    pub heartbeat_max: i32,
 }
 
+/// How a client that lost its connection waits.
 #[derive(Serialize)]
-struct Backoff {
+pub struct Backoff {
+    /// The longest wait, s.
     #[serde(skip_serializing_if = "is_zero")]
-    max_delay: i32,
+    pub max_delay: i32,
+    /// The first wait, s.
     #[serde(skip_serializing_if = "is_zero")]
-    base_delay: i32,
+    pub base_delay: i32,
+    /// Each wait is the one before times this.
     #[serde(skip_serializing_if = "is_zero_f32", serialize_with = "as_go")]
-    factor: f32,
+    pub factor: f32,
+    /// The random share of each wait.
     #[serde(skip_serializing_if = "is_zero_f32", serialize_with = "as_go")]
-    jitter: f32,
+    pub jitter: f32,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref)] // serde's signature
@@ -64,7 +77,7 @@ fn as_go<S: Serializer>(value: &f32, serializer: S) -> Result<S::Ok, S::Error> {
 
 /// Where clients are to connect: the least loaded nodes first. Browsers are told names, because a certificate has a name;
 /// others addresses.
-pub(super) fn weighted<'a>(config: &'a Config, nodes: &[NodeInfo], platform: &str) -> Weighted<'a> {
+pub fn weighted<'a>(config: &'a Config, nodes: &[NodeInfo], platform: &str) -> Weighted<'a> {
     let goim = &config.goim;
     let mut staying: Vec<&NodeInfo> = nodes.iter().filter(|node| !node.draining).collect();
     staying.sort_by(|a, b| a.sessions.cmp(&b.sessions).then_with(|| a.id.cmp(&b.id)));

@@ -23,6 +23,8 @@ mod problem;
 mod query;
 mod trace;
 
+pub use goim_nodes::{Backoff, Weighted, weighted};
+
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -102,7 +104,8 @@ impl Api {
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
     }
 
-    fn config(&self) -> Arc<Config> {
+    /// The configuration now.
+    pub fn config(&self) -> Arc<Config> {
         // Replaced whole: a panic elsewhere can't leave half a configuration.
         Arc::clone(&self.config.read().unwrap_or_else(PoisonError::into_inner))
     }

@@ -196,7 +196,7 @@ async fn settled(outcome: oneshot::Receiver<Outcome>) -> Outcome {
     outcome.await.unwrap_or(Err(OpenError::Unavailable))
 }
 
-fn owned(session: NewSession<'_>) -> SessionRow {
+pub(super) fn owned(session: NewSession<'_>) -> SessionRow {
     SessionRow {
         key: session.key,
         mid: session.mid,
@@ -209,7 +209,7 @@ fn owned(session: NewSession<'_>) -> SessionRow {
     }
 }
 
-fn borrowed(session: &SessionRow) -> NewSession<'_> {
+pub(super) fn borrowed(session: &SessionRow) -> NewSession<'_> {
     NewSession {
         key: session.key.clone(),
         mid: session.mid,

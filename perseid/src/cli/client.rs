@@ -176,8 +176,13 @@ mod tests {
         }
         assert!(matches!(parse("--tls 127.0.0.1:0 --wss 127.0.0.1:0"), Ok(Command::Standalone(_))));
         assert!(matches!(parse(""), Ok(Command::Standalone(_))));
-        for later in ["comet", "logic", "job", "token", "--tsl 127.0.0.1:0"] {
+        for later in ["token", "--tsl 127.0.0.1:0"] {
             assert!(parse(later).is_err(), "{later}");
+        }
+        let Ok(Command::Comet(args)) = parse("comet --logic a:1,b:2 --logic c:3 --tcp 127.0.0.1:0") else { panic!() };
+        assert_eq!(args.as_server_args().set, ["cluster.logics=a:1,b:2,c:3"]);
+        for alone in ["logic", "job --whatever"] {
+            assert!(matches!(parse(alone), Ok(Command::Logic(_) | Command::Job(_))), "{alone}");
         }
     }
 

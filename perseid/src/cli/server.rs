@@ -1,6 +1,5 @@
 //! The options of the server commands: layers of the configuration.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -36,12 +35,12 @@ pub struct ServerArgs {
     /// Push API, console, health and metrics (repeatable) [default: 127.0.0.1:3111]
     #[arg(long, value_name = "ADDR")]
     pub http: Vec<String>,
-    /// gRPC between the parts: accepted so that scripts can name every port, but not served by this version
+    /// gRPC of the comet: pushes from jobs, goim's among them (repeatable) [default: 127.0.0.1:3109]
     #[arg(long, value_name = "ADDR")]
-    pub comet_grpc: Option<SocketAddr>,
-    /// gRPC of logic: accepted, but not served by this version
+    pub comet_grpc: Vec<String>,
+    /// gRPC of logic: for comets, goim's among them (repeatable) [default: 127.0.0.1:3119]
     #[arg(long, value_name = "ADDR")]
-    pub logic_grpc: Option<SocketAddr>,
+    pub logic_grpc: Vec<String>,
     /// Allow listening beyond loopback while anyone may be any user
     #[arg(long)]
     pub insecure: bool,
@@ -51,6 +50,28 @@ pub struct ServerArgs {
     /// What is logged: a level, or as in info,perseid_comet=debug [default: info]
     #[arg(long, value_name = "LEVEL")]
     pub log_level: Option<String>,
+}
+
+/// Options of a comet alone: those of every server, and where logic is.
+#[derive(Debug, Clone, Default, Args)]
+pub struct CometArgs {
+    /// Where logics listen for comets; the next one is used when one is lost (repeatable; cluster.logics)
+    #[arg(long, value_name = "HOST:PORT", value_delimiter = ',')]
+    pub logic: Vec<String>,
+    /// The others
+    #[command(flatten)]
+    pub server: ServerArgs,
+}
+
+impl CometArgs {
+    /// As options of a server.
+    pub fn as_server_args(&self) -> ServerArgs {
+        let mut args = self.server.clone();
+        if !self.logic.is_empty() {
+            args.set.push(format!("cluster.logics={}", self.logic.join(",")));
+        }
+        args
+    }
 }
 
 impl ServerArgs {
@@ -84,6 +105,8 @@ impl ServerArgs {
             ("--tls", self.tls.clone()),
             ("--wss", self.wss.clone()),
             ("--http", self.http.clone()),
+            ("--comet-grpc", self.comet_grpc.clone()),
+            ("--logic-grpc", self.logic_grpc.clone()),
             ("--insecure", one(&insecure)),
             ("--log", one(&self.log)),
             ("--log-level", one(&self.log_level)),
@@ -108,6 +131,8 @@ mod tests {
             tls: vec!["127.0.0.1:4".into()],
             wss: vec!["127.0.0.1:5".into()],
             http: vec!["127.0.0.1:3".into()],
+            comet_grpc: vec!["127.0.0.1:4".into()],
+            logic_grpc: vec!["127.0.0.1:5".into()],
             insecure: true,
             log: Some("json".into()),
             log_level: Some("warn".into()),
@@ -117,7 +142,7 @@ mod tests {
         let mut known: Vec<String> = command
             .get_arguments()
             .filter_map(|arg| arg.get_long())
-            .filter(|long| !["config", "set", "comet-grpc", "logic-grpc"].contains(long))
+            .filter(|long| !["config", "set"].contains(long))
             .map(|long| format!("--{long}"))
             .collect();
         let mut given: Vec<&str> = all.options().iter().map(|(option, _)| *option).collect();

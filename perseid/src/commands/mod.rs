@@ -2,6 +2,7 @@
 
 pub mod api_token;
 pub mod bench;
+pub mod comet;
 pub mod config;
 mod connection;
 pub mod doctor;

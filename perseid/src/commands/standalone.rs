@@ -1,4 +1,4 @@
-//! `perseid standalone`: start, say so, serve, and leave when told.
+//! `perseid standalone`, and what it shares with every server: start, say so, serve, and leave when told.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -8,7 +8,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::cli::ServerArgs;
 use crate::commands::config::load_or_report;
-use crate::config::{Apply, Loaded};
+use crate::config::{Apply, Loaded, Settings};
 use crate::limits::raise_file_limit;
 use crate::standalone::Standalone;
 use crate::telemetry::{self, LogLevel};
@@ -21,8 +21,64 @@ const INTERRUPTED: u8 = 130;
 /// # Errors
 /// What could not be opened.
 pub fn run(args: &ServerArgs) -> Result<ExitCode> {
+    run_server::<Standalone>(args, |_| {})
+}
+
+impl Server for Standalone {
+    type Leave = ();
+
+    async fn start(settings: Settings, level: LogLevel) -> Result<Self> {
+        Self::start(settings, level)
+    }
+
+    fn ready_line(&self) -> String {
+        self.ready_line()
+    }
+
+    fn reload(&mut self, settings: Settings) {
+        self.reload(settings);
+    }
+
+    async fn told_to_leave(&self) -> Self::Leave {
+        self.drained().await;
+    }
+
+    async fn shut_down(self, _: Option<Self::Leave>) {
+        self.shut_down().await;
+    }
+}
+
+/// Something that serves until it is told to leave.
+pub(super) trait Server: Sized {
+    /// What it may be told about how to leave, by others than a signal.
+    type Leave;
+
+    /// Starts it; when it is there, it serves.
+    async fn start(settings: Settings, level: LogLevel) -> Result<Self>;
+
+    /// The line for stdout.
+    fn ready_line(&self) -> String;
+
+    /// Goes on with what may change while it runs.
+    fn reload(&mut self, settings: Settings);
+
+    /// Waits until somebody else than a signal says that it is to leave.
+    async fn told_to_leave(&self) -> Self::Leave;
+
+    /// Leaves.
+    async fn shut_down(self, leave: Option<Self::Leave>);
+}
+
+/// Runs a server until it is told to leave. `adjust` has the last word on what was configured.
+///
+/// # Errors
+/// What could not be opened.
+pub(super) fn run_server<S: Server>(args: &ServerArgs, adjust: fn(&mut Loaded)) -> Result<ExitCode> {
     let loaded = match load_or_report(args) {
-        Ok(loaded) => loaded,
+        Ok(mut loaded) => {
+            adjust(&mut loaded);
+            loaded
+        }
         Err(status) => return Ok(status),
     };
     let level = telemetry::init(&loaded.settings.telemetry)?;
@@ -36,34 +92,30 @@ pub fn run(args: &ServerArgs) -> Result<ExitCode> {
             builder
         }
     };
-    builder.enable_all().build().context("can't start the runtime")?.block_on(serve(args, loaded, level))
+    builder.enable_all().build().context("can't start the runtime")?.block_on(serve::<S>(args, adjust, loaded, level))
 }
 
-async fn serve(args: &ServerArgs, mut loaded: Loaded, level: LogLevel) -> Result<ExitCode> {
+async fn serve<S: Server>(args: &ServerArgs, adjust: fn(&mut Loaded), mut loaded: Loaded, level: LogLevel) -> Result<ExitCode> {
     let mut signals = Signals::listen()?;
     for (key, addr) in loaded.settings.exposed() {
         tracing::warn!(%addr, key, "listening beyond loopback without authentication: anybody there can be anybody");
     }
-    if args.comet_grpc.is_some() || args.logic_grpc.is_some() {
-        tracing::warn!("this version serves no gRPC: --comet-grpc and --logic-grpc are not listened on");
-    }
-    let mut standalone = Standalone::start(loaded.settings.clone(), level.clone())?;
-    say_ready(&standalone.ready_line())?;
-    loop {
-        let told = tokio::select! {
-            told = signals.next() => told,
-            () = standalone.drained() => None,
-        };
-        match told {
-            Some(Told::Reload) => reload(args, &mut loaded, &level, &mut standalone),
-            Some(Told::Leave) | None => break,
+    let mut server = S::start(loaded.settings.clone(), level.clone()).await?;
+    say_ready(&server.ready_line())?;
+    let leave = loop {
+        tokio::select! {
+            told = signals.next() => match told {
+                Some(Told::Reload) => reload(args, adjust, &mut loaded, &level, &mut server),
+                Some(Told::Leave) | None => break None,
+            },
+            leave = server.told_to_leave() => break Some(leave),
         }
-    }
-    let leaving = standalone.shut_down();
+    };
+    let leaving = server.shut_down(leave);
     tokio::pin!(leaving);
     loop {
         tokio::select! {
-            _ = &mut leaving => return Ok(ExitCode::SUCCESS),
+            () = &mut leaving => return Ok(ExitCode::SUCCESS),
             told = signals.next() => if told == Some(Told::Leave) {
                 tracing::warn!("told twice: leaving at once");
                 std::process::exit(INTERRUPTED.into());
@@ -79,11 +131,12 @@ fn say_ready(line: &str) -> Result<()> {
 }
 
 /// SIGHUP: reads the configuration again. A bad one changes nothing and is reported.
-fn reload(args: &ServerArgs, loaded: &mut Loaded, level: &LogLevel, standalone: &mut Standalone) {
-    let fresh = match args.load() {
+fn reload<S: Server>(args: &ServerArgs, adjust: fn(&mut Loaded), loaded: &mut Loaded, level: &LogLevel, server: &mut S) {
+    let mut fresh = match args.load() {
         Ok(fresh) => fresh,
         Err(problems) => return tracing::error!("the configuration was not read again: {problems}"),
     };
+    adjust(&mut fresh);
     for change in loaded.changes(&fresh) {
         let (key, before, after) = (change.key.path(), &change.before, &change.after);
         match change.key.apply {
@@ -94,7 +147,7 @@ fn reload(args: &ServerArgs, loaded: &mut Loaded, level: &LogLevel, standalone: 
     if let Err(error) = level.set(&fresh.settings.telemetry.level) {
         tracing::error!(%error, "the log level was not changed");
     }
-    standalone.reload(fresh.settings.clone());
+    server.reload(fresh.settings.clone());
     *loaded = fresh;
 }
 

@@ -38,7 +38,9 @@ pub use nearest::nearest;
 pub use print::{json, text};
 pub use problem::{Origin, Position, Problem, Problems};
 pub use rules::{RELATIONS, Relation};
-pub use settings::{Comet, Events, Goim, Hooks, Job, Jwt, Log, Logic, Node, Room, SECTIONS, Settings, Telemetry, Tls, keys};
+pub use settings::{
+    Cluster, Comet, Events, Goim, Hooks, Job, Jwt, Log, Logic, Node, Room, SECTIONS, Settings, Telemetry, Tls, keys,
+};
 pub use value::{Auth, HookFailure, LogFormat, TlsVersion, Value};
 
 /// Everything that may say something about the configuration, below to above.

@@ -2,6 +2,8 @@
 
 use perseid_rpc::EventKind;
 
+mod cluster;
+
 use super::Entry;
 use super::bytes::ByteSize;
 use super::kind::Kind;
@@ -84,6 +86,7 @@ pub(super) fn check(settings: &Settings, entries: &[Entry], doubtful: &[String])
     problems.extend(known.event_names(settings));
     problems.extend(known.hook_urls(settings));
     problems.extend(known.hook_secrets(settings));
+    problems.extend(known.cluster(settings));
     problems
 }
 
@@ -223,6 +226,7 @@ impl<'a> Known<'a> {
         }
         let why = |path| match path {
             "logic.http" => "callers need no token there: logic.api_tokens names no file".to_owned(),
+            "comet.grpc" | "logic.grpc" => "without certificates in [cluster] nobody is asked there who he is".to_owned(),
             _ => format!("logic.auth = \"insecure\" ({}) lets anyone be any user", auth.origin),
         };
         let exposed = settings.exposed().into_iter();

@@ -50,6 +50,9 @@ settings! {
         /// Where WebSocket clients connect behind TLS, on the path `/sub`, with the certificates of
         /// `[tls]`. Where there are certificates, and this is not set, it is `127.0.0.1:3103`.
         wss: Vec<SocketAddr> = "", Kind::Addresses, Restart, "--wss";
+        /// Where jobs push to this comet over gRPC: goim's, and in a `perseid comet` ours. Beyond loopback it
+        /// needs the certificates of `[cluster]`.
+        grpc: Vec<SocketAddr> = "127.0.0.1:3109", Kind::Addresses, Restart, "--comet-grpc";
         /// Threads that serve sessions. 0: one per core.
         workers: usize = "0", count(0, 64), Restart;
         /// A connection that has not sent its AUTH after this time is closed.
@@ -138,6 +141,9 @@ settings! {
         /// Origins (`https://app.example`) whose web pages may call the HTTP API, beside the node's own. `*` means any, and
         /// counts only where callers need to prove who they are.
         origins: Vec<String> = "", Kind::Texts, Reload;
+        /// Where comets in processes of their own, goim's among them, reach this logic over gRPC. An empty
+        /// list listens nowhere. Beyond loopback it needs the certificates of `[cluster]`.
+        grpc: Vec<SocketAddr> = "127.0.0.1:3119", Kind::Addresses, Restart, "--logic-grpc";
         /// Threads that serve HTTP.
         http_threads: usize = "1", count(1, 64), Restart;
         /// The longest body of an HTTP request.
@@ -317,6 +323,31 @@ settings! {
         lane_bytes_max: usize = "64MiB", bytes(64 * KIB, 64 * GIB), Restart;
     }
 
+    /// The parts in processes of their own.
+    cluster: Cluster {
+        /// Where a `perseid comet` finds logics, each HOST:PORT. One at a time is used, the next one when
+        /// that is lost.
+        logics: Vec<String> = "", Kind::Texts, Restart;
+        /// Where jobs reach this comet, HOST:PORT. Empty: the first of `comet.grpc` as bound; when that is
+        /// all addresses of the machine, the one that logic sees.
+        advertise: String = "", Kind::Text, Restart;
+        /// Sessions of a comet whose connection to logic is gone stay registered this long.
+        lease_ms: u64 = "15000", millis(SECOND_MS, HOUR_MS), Restart;
+        /// The most that may wait for one comet in another process; above it pushes for it are dropped, and
+        /// counted.
+        lane_bytes_max: usize = "64MiB", bytes(64 * KIB, 64 * GIB), Restart;
+        /// This process's certificate (PEM) for gRPC between the parts. With it, `key` and `ca` both sides
+        /// of each connection prove who they are. Empty: in the clear.
+        certificate: PathBuf = "", Kind::Text, Restart;
+        /// The key of `certificate` (PEM).
+        key: PathBuf = "", Kind::Text, Restart;
+        /// The authority (PEM) that the other side's certificate must come from.
+        ca: PathBuf = "", Kind::Text, Restart;
+        /// The gRPC addresses of goim's comets that use this logic, each NAME=HOST:PORT. Pushes to sessions
+        /// of one that is not named here are dropped.
+        goim_comets: Vec<String> = "", Kind::Texts, Restart;
+    }
+
     /// Logs of the process, on stderr.
     telemetry: Telemetry {
         /// The form of the log. `auto`: text on a terminal, else one JSON object a line.
@@ -335,7 +366,9 @@ impl Settings {
             ("comet.ws", &self.comet.ws),
             ("comet.tls", &self.comet.tls),
             ("comet.wss", &self.comet.wss),
+            ("comet.grpc", &self.comet.grpc),
             ("logic.http", &self.logic.http),
+            ("logic.grpc", &self.logic.grpc),
         ];
         lists.into_iter().flat_map(|(path, list)| list.iter().map(move |address| (path, *address))).collect()
     }
@@ -347,12 +380,17 @@ impl Settings {
     }
 
     /// The listening addresses that others than this machine can reach, and where nobody is asked who
-    /// he is: those for clients with `auth = "insecure"`, that for callers if they need no token either.
-    /// They exist only if `node.insecure` says so, and deserve a warning.
+    /// he is: those for clients with `auth = "insecure"`, that for callers if they need no token either,
+    /// those between the parts without certificates. They exist only if `node.insecure` says so, and
+    /// deserve a warning.
     pub fn exposed(&self) -> Vec<(&'static str, SocketAddr)> {
         let mut listeners = self.listeners();
         let needs_token = !self.logic.api_tokens.as_os_str().is_empty();
-        let unguarded = |path: &str| self.logic.auth == Auth::Insecure && !(path == "logic.http" && needs_token);
+        let unguarded = |path: &str| match path {
+            "comet.grpc" | "logic.grpc" => self.cluster.certificate.as_os_str().is_empty(),
+            "logic.http" => self.logic.auth == Auth::Insecure && !needs_token,
+            _ => self.logic.auth == Auth::Insecure,
+        };
         listeners.retain(|(path, address)| unguarded(path) && !address.ip().to_canonical().is_loopback());
         listeners
     }

@@ -12,6 +12,7 @@ use perseid_logic::{
 use perseid_protocol::push::{Delivery, SessionAddr};
 use perseid_protocol::{CloseReason, Refusal, SessionKey};
 use perseid_store::SessionRegistry;
+use perseid_wire::logic::Comets;
 use tokio::runtime::Handle;
 
 use super::drain::Drain;
@@ -24,6 +25,8 @@ pub(super) struct Link {
     pub(super) logic: Arc<Logic>,
     /// Runs what logic has to wait for.
     pub(super) runtime: Handle,
+    /// The comets in other processes.
+    pub(super) comets: Arc<Comets>,
 }
 
 impl LogicLink for Link {
@@ -36,7 +39,16 @@ impl LogicLink for Link {
             cookie: request.cookie,
             now_ms: unix_ms(),
         };
-        self.answer(self.logic.connect(&request), |outcome| outcome.map(connected).map_err(refused), ticket, Ticket::connected)
+        let (comets, own) = (self.comets.clone(), request.addr.node);
+        let translate = move |outcome: Result<perseid_logic::Connected, ConnectError>| {
+            if let Ok(Some(addr)) = outcome.as_ref().map(|accepted| accepted.replaced)
+                && addr.node != own
+            {
+                comets.end_sessions(&[addr], CloseReason::Replaced, None);
+            }
+            outcome.map(connected).map_err(refused)
+        };
+        self.answer(self.logic.connect(&request), translate, ticket, Ticket::connected)
     }
 
     fn renew(&self, request: &Renew<'_>, ticket: Ticket) -> Answer<Result<Renewed, Refused>> {

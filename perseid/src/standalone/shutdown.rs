@@ -16,6 +16,8 @@ pub struct Outcome {
 const SESSIONS_SHARE: f64 = 0.7;
 /// What of the time that is left then webhooks get to take the last events.
 const HOOKS_SHARE: f64 = 0.5;
+/// How long comets in other processes may take to take what is queued for them.
+const LANES_WAIT: Duration = Duration::from_secs(2);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 impl Standalone {
@@ -50,14 +52,19 @@ impl Standalone {
         let telling = tokio::task::spawn_blocking(move || told.finish(within));
         let _ = telling.await;
 
-        let (log, comet) = (parts.log.clone(), comet.clone());
+        let (log, comets, comet) = (parts.log.clone(), self.wire.comets().clone(), comet.clone());
         // Both join threads.
         let closing = tokio::task::spawn_blocking(move || {
-            log.close();
+            if let Some(log) = log {
+                log.close();
+            }
+            // What was handed over to comets elsewhere is on its way.
+            comets.drain_lanes(LANES_WAIT);
             comet.stop();
         });
         let left = total.saturating_sub(started.elapsed()).max(Duration::from_millis(100));
         let _ = tokio::time::timeout(left, closing).await;
+        self.wire.stop().await;
         tracing::info!(sessions_cut, ms = started.elapsed().as_millis() as u64, "left");
         Outcome { sessions_cut }
     }

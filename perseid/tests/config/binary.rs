@@ -102,7 +102,9 @@ fn docs_are_written_and_checked() {
 
 #[test]
 fn a_wrong_command_line_is_status_2_and_help_is_0() {
-    for wrong in [&["comet"][..], &["standlone"], &["--tls", "127.0.0.1:0"], &["config"], &["push", "hello"]] {
+    for wrong in
+        [&["comet"][..], &["logic"], &["job", "--x"], &["standlone"], &["--tls", "127.0.0.1:0"], &["config"], &["push", "hello"]]
+    {
         let output = perseid(wrong, &[]);
         assert_eq!((status(&output), stdout(&output).as_str()), (2, ""), "{wrong:?}");
     }

@@ -63,6 +63,7 @@ fn another(path: &str, kind: &Kind, default: &Value) -> String {
         (Kind::Texts, _) if path == "events.keep" || path == "hooks.events" => "upstream".to_owned(),
         (Kind::Texts, _) if path == "hooks.urls" => "https://a.example/hook".to_owned(),
         (Kind::Networks, _) => "10.1.0.0/16".to_owned(),
+        (Kind::Text | Kind::Texts, _) if path.starts_with("cluster.") => "name=host:1".to_owned(),
         (Kind::Text | Kind::Path | Kind::Texts, _) => "another".to_owned(),
         (Kind::Filter, _) => "warn".to_owned(),
         (Kind::Choice(words), Value::Text(word)) => {
@@ -112,6 +113,9 @@ fn every_key_reaches_its_field() {
         "tls.certificates=a",
         "tls.keys=a",
         "hooks.secret_file=secrets",
+        "cluster.certificate=a",
+        "cluster.key=a",
+        "cluster.ca=a",
     ];
     for base in [&[][..], &roomy] {
         let before = good(&sources("", &[], base));

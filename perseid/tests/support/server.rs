@@ -52,6 +52,15 @@ impl Server {
         Self { token: Some(TOKEN), ..Self::start_in(dir, args) }
     }
 
+    /// Starts a comet that finds logic at `logic`.
+    pub(crate) fn start_comet(logic: &str, args: &[&str]) -> Self {
+        let dir = TempDir::new().expect("a directory for data");
+        let mut command = perseid();
+        command.args(["comet", "--logic", logic, "--tcp", "127.0.0.1:0", "--ws", "127.0.0.1:0"]);
+        command.args(["--http", "127.0.0.1:0", "--comet-grpc", "127.0.0.1:0"]).args(args);
+        Self::start_process(dir, args.iter().map(|arg| (*arg).to_owned()).collect(), Process::spawn(command))
+    }
+
     /// Starts one that may open only so many files.
     pub(crate) fn start_with_files(files: usize, args: &[&str]) -> Self {
         let dir = TempDir::new().expect("a directory for data");
@@ -92,7 +101,8 @@ impl Server {
     pub(crate) fn command(data: &Path, args: &[String]) -> Command {
         let mut command = perseid();
         command.arg("standalone").arg("--data-dir").arg(data);
-        command.args(["--tcp", "127.0.0.1:0", "--ws", "127.0.0.1:0", "--http", "127.0.0.1:0"]).args(args);
+        command.args(["--tcp", "127.0.0.1:0", "--ws", "127.0.0.1:0", "--http", "127.0.0.1:0"]);
+        command.args(["--comet-grpc", "127.0.0.1:0", "--logic-grpc", "127.0.0.1:0"]).args(args);
         command
     }
 

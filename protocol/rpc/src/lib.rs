@@ -20,6 +20,12 @@ pub mod goim {
     }
 }
 
+/// What Perseid's own parts say to one another; described in `proto/perseid/cluster/v1.proto`.
+#[allow(missing_docs, clippy::all, unreachable_pub, rustdoc::all)]
+pub mod cluster {
+    tonic::include_proto!("perseid.cluster.v1");
+}
+
 /// The description of all services, for reflection: an encoded `google.protobuf.FileDescriptorSet`.
 pub const DESCRIPTORS: &[u8] = tonic::include_file_descriptor_set!("descriptors");
 

@@ -1,0 +1,169 @@
+//! Messages of the wire ⇄ values of the parts.
+
+use std::sync::Arc;
+
+use perseid_protocol::push::{Delivery, Push, SessionAddr, Target};
+use perseid_rpc::cluster as rpc;
+
+/// A life of a comet: what the addresses of its sessions have in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Life {
+    pub(crate) node: u32,
+    pub(crate) incarnation: u32,
+}
+
+impl Life {
+    pub(crate) fn holds(self, addr: SessionAddr) -> bool {
+        (addr.node, addr.incarnation) == (self.node, self.incarnation)
+    }
+
+    /// The address of a place; `None` if a worker has no such number.
+    pub(crate) fn addr(self, place: rpc::Place) -> Option<SessionAddr> {
+        Some(SessionAddr {
+            node: self.node,
+            incarnation: self.incarnation,
+            worker: u16::try_from(place.worker).ok()?,
+            slot: place.slot,
+            generation: place.generation,
+        })
+    }
+}
+
+pub(crate) fn place(addr: SessionAddr) -> rpc::Place {
+    rpc::Place { worker: addr.worker.into(), slot: addr.slot, generation: addr.generation }
+}
+
+/// Items of deliveries to the sessions of `life`: what is for sessions of another life has no receiver, and is left out.
+/// Deliveries of one push that follow one another share an item.
+pub(crate) fn items(deliveries: &[Delivery], life: Life) -> (Vec<rpc::Item>, usize) {
+    let mut items: Vec<rpc::Item> = Vec::new();
+    let (mut left_out, mut last): (usize, Option<&Arc<Push>>) = (0, None);
+    for delivery in deliveries {
+        let target = match &delivery.target {
+            Target::Session(addr) if !life.holds(*addr) => {
+                left_out += 1;
+                continue;
+            }
+            Target::Session(addr) => {
+                if last.is_some_and(|last| Arc::ptr_eq(last, &delivery.push))
+                    && let Some(rpc::item::Target::Sessions(sessions)) = items.last_mut().and_then(|item| item.target.as_mut())
+                {
+                    put_session(sessions, *addr);
+                    continue;
+                }
+                let mut sessions = rpc::Sessions::default();
+                put_session(&mut sessions, *addr);
+                rpc::item::Target::Sessions(sessions)
+            }
+            Target::Room(room) => rpc::item::Target::Room(room.to_string()),
+            Target::All { speed } => rpc::item::Target::All(rpc::All { speed: *speed }),
+        };
+        last = Some(&delivery.push);
+        items.push(rpc::Item { push: Some(push_message(&delivery.push)), target: Some(target) });
+    }
+    (items, left_out)
+}
+
+fn put_session(sessions: &mut rpc::Sessions, addr: SessionAddr) {
+    sessions.workers.push(addr.worker.into());
+    sessions.slots.push(addr.slot);
+    sessions.generations.push(addr.generation);
+}
+
+fn push_message(push: &Push) -> rpc::Push {
+    rpc::Push {
+        id: push.id,
+        op: push.op,
+        kind: push.kind.into(),
+        from: push.from,
+        conv: push.conv,
+        expires_at_ms: push.expires_at_ms,
+        body: push.body.clone(),
+        filter_op: push.filter_op,
+    }
+}
+
+/// The deliveries of items; one that names nobody, or says nothing, is none.
+pub(crate) fn deliveries(items: Vec<rpc::Item>, life: Life) -> Vec<Delivery> {
+    let mut deliveries = Vec::new();
+    for item in items {
+        let (Some(push), Some(target)) = (item.push, item.target) else { continue };
+        let push = Arc::new(Push {
+            id: push.id,
+            op: push.op,
+            filter_op: push.filter_op,
+            kind: u16::try_from(push.kind).unwrap_or_default(),
+            from: push.from,
+            conv: push.conv,
+            expires_at_ms: push.expires_at_ms,
+            body: push.body,
+        });
+        match target {
+            rpc::item::Target::Sessions(sessions) => {
+                let places = sessions.workers.iter().zip(&sessions.slots).zip(&sessions.generations);
+                for ((&worker, &slot), &generation) in places {
+                    if let Some(addr) = life.addr(rpc::Place { worker, slot, generation }) {
+                        deliveries.push(Delivery { target: Target::Session(addr), push: push.clone() });
+                    }
+                }
+            }
+            rpc::item::Target::Room(room) => deliveries.push(Delivery { target: Target::Room(room.into()), push }),
+            rpc::item::Target::All(all) => deliveries.push(Delivery { target: Target::All { speed: all.speed }, push }),
+        }
+    }
+    deliveries
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deliveries_come_back_in_their_order() {
+        let life = Life { node: 7, incarnation: 9 };
+        let addr = |slot| SessionAddr { node: 7, incarnation: 9, worker: 3, slot, generation: 2 };
+        let push = |id| {
+            Arc::new(Push {
+                id,
+                op: 1000,
+                filter_op: -5,
+                kind: 3,
+                from: 4,
+                conv: u64::MAX,
+                expires_at_ms: 6,
+                body: "body".into(),
+            })
+        };
+        let (one, two) = (push(1), push(2));
+        let to = |target, push: &Arc<Push>| Delivery { target, push: push.clone() };
+        let sent = [
+            to(Target::Session(addr(1)), &one),
+            to(Target::Session(addr(2)), &one),
+            to(Target::Room("live://1".into()), &one),
+            to(Target::Session(addr(3)), &one),
+            to(Target::Session(addr(3)), &two),
+            to(Target::All { speed: 5 }, &two),
+        ];
+        let (items, left_out) = items(&sent, life);
+        assert_eq!((items.len(), left_out), (5, 0));
+        assert_eq!(deliveries(items, life), sent);
+    }
+
+    #[test]
+    fn sessions_of_another_life_are_left_out() {
+        let life = Life { node: 7, incarnation: 9 };
+        let other = SessionAddr { node: 7, incarnation: 8, ..SessionAddr::default() };
+        let push = Arc::new(Push::default());
+        let (items, left_out) = items(&[Delivery { target: Target::Session(other), push }], life);
+        assert_eq!((items, left_out), (vec![], 1));
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_nobodys() {
+        let life = Life { node: 1, incarnation: 1 };
+        let sessions = rpc::Sessions { workers: vec![70_000, 1], slots: vec![1], generations: vec![1, 1, 1] };
+        let target = Some(rpc::item::Target::Sessions(sessions));
+        let items = vec![rpc::Item { push: Some(rpc::Push::default()), target }, rpc::Item::default()];
+        assert_eq!(deliveries(items, life), []);
+    }
+}
