@@ -1,7 +1,7 @@
 //! Logic: who a client is, who is online, and the push API for business services.
 //!
 //! Reading order: [`service`] (what comets ask), [`auth`] and [`nodes`] (ports), [`accept`] (the one way in for pushes),
-//! [`api`] (HTTP: goim's routes and v1), [`mod@serve`] (the listener), [`metrics`].
+//! [`api`] (HTTP: goim's routes and v1; v1 over gRPC), [`mod@serve`] (the listener), [`metrics`].
 //!
 //! **Invariants**: a push is answered as accepted only after the event log has it; all APIs push through
 //! [`Accept`]; time comes in as an argument, but in [`api`] and where
@@ -24,6 +24,7 @@ pub mod verdict;
 
 pub use accept::{Accept, PushAnswer, PushError, PushRequest, Target};
 pub use api::access::{self, Access, Scope, Tokens};
+pub use api::grpc::grpc_services;
 pub use api::{Api, router};
 pub use auth::hook::{HookAuth, HookConfig};
 pub use auth::jwt::{JwksUrl, JwtAuth, JwtConfig};

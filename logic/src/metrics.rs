@@ -50,7 +50,7 @@ macro_rules! labels {
 }
 
 labels!(
-    /// A route of the HTTP APIs.
+    /// A route of the HTTP APIs, or a method of the one over gRPC.
     Route {
         GoimPushKeys => "goim_push_keys",
         GoimPushMids => "goim_push_mids",
@@ -74,6 +74,17 @@ labels!(
         DrainProgress => "drain_progress",
         Later => "later",
         Events => "events",
+        GrpcPush => "grpc_push",
+        GrpcPushBatch => "grpc_push_batch",
+        GrpcGetUser => "grpc_get_user",
+        GrpcUsersOnline => "grpc_users_online",
+        GrpcKick => "grpc_kick",
+        GrpcListRooms => "grpc_list_rooms",
+        GrpcGetRoom => "grpc_get_room",
+        GrpcListNodes => "grpc_list_nodes",
+        GrpcGetNode => "grpc_get_node",
+        GrpcDrainNode => "grpc_drain_node",
+        GrpcGetDrain => "grpc_get_drain",
         Healthz => "healthz",
         Readyz => "readyz",
         Other => "other",

@@ -78,6 +78,33 @@ fn tokens_from_a_file_that_is_read_again() {
 }
 
 #[test]
+fn the_command_shows_its_token() {
+    let dir = TempDir::new().unwrap();
+    let (file, secret) = (dir.path().join("tokens.toml"), dir.path().join("token"));
+    let (token, entry) = make("command", "push", &[]);
+    std::fs::write(&file, entry).unwrap();
+    std::fs::write(&secret, format!("{token}\n")).unwrap();
+    let server = Server::start(&["--set", &format!("logic.api_tokens={}", file.display())]);
+    let push = |more: &[&str]| {
+        let mut command = perseid();
+        command.args(["push", "--mid", "7", "hello", "--api", &format!("http://{}", server.http)]).args(more);
+        let output = run(command);
+        (output.status.code(), String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    let from_file = format!("@{}", secret.display());
+    for given in [token.as_str(), &from_file] {
+        let (code, stdout, stderr) = push(&["--token", given]);
+        assert!(code == Some(0) && stdout.starts_with("accepted "), "{stdout}{stderr}");
+    }
+    let (code, _, stderr) = push(&[]);
+    assert!(code == Some(1) && stderr.contains("401") && stderr.contains("--token"), "{stderr}");
+    for (given, words) in [("@/no/such/file", "/no/such/file"), ("", "--token is no token"), ("a\nb", "--token is no token")] {
+        let (code, _, stderr) = push(&["--token", given]);
+        assert!(code != Some(0) && stderr.contains(words), "{stderr}");
+    }
+}
+
+#[test]
 fn a_bad_file_of_tokens_stops_the_start() {
     let dir = TempDir::new().unwrap();
     let file = dir.path().join("tokens.toml");

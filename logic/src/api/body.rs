@@ -69,7 +69,12 @@ pub(super) async fn read(request: Request, max: usize, deadline: Instant, arrivi
     if claimed == Some(0) {
         return Ok(Bytes::new());
     }
-    match tokio::time::timeout_at(deadline, collect(request.into_body(), max, arriving)).await {
+    all_of(request.into_body(), max, deadline, arriving).await
+}
+
+/// The same without a look at the headers.
+pub(super) async fn all_of(body: Body, max: usize, deadline: Instant, arriving: &Arriving) -> Result<Bytes, BodyError> {
+    match tokio::time::timeout_at(deadline, collect(body, max, arriving)).await {
         Ok(outcome) => outcome,
         Err(_) => Err(BodyError::TooSlow),
     }

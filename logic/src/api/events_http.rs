@@ -99,7 +99,7 @@ pub(super) async fn events(State(api): State<Arc<Api>>, uri: Uri) -> Response {
         let events = found.events.iter().map(EventView).collect();
         Ok(json(&Answer { events, next: found.next.to_string(), skipped: found.skipped }))
     };
-    api.command(Route::Events, async { work.await.unwrap_or_else(|problem| api.refuse(problem)) }).await
+    api.answer(Route::Events, work).await
 }
 
 async fn answer(api: &Api, feed: &Arc<Feed>, question: Question) -> Result<Found, Problem> {

@@ -37,11 +37,7 @@ enum From {
 
 /// In front of everything that the port serves.
 pub(super) async fn check(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
-    let decided = {
-        let config = api.config();
-        host(&config, request.headers(), request.uri()).and_then(|host| origin(&config, request.headers(), host.as_ref()))
-    };
-    match decided {
+    match decide(&api.config(), request.headers(), request.uri()) {
         Ok(From::Here) => next.run(request).await,
         Ok(From::Allowed(origin)) => {
             let mut response = if is_preflight(&request) { preflight() } else { next.run(request).await };
@@ -59,6 +55,21 @@ pub(super) async fn check(State(api): State<Arc<Api>>, request: Request, next: N
 }
 
 type Refused = (AccessOutcome, Problem);
+
+/// Whether a request is meant for us, and from no foreign page.
+fn decide(config: &Config, headers: &HeaderMap, uri: &Uri) -> Result<From, Refused> {
+    host(config, headers, uri).and_then(|host| origin(config, headers, host.as_ref()))
+}
+
+impl Api {
+    /// The same decision for gRPC: browsers can't speak it, but what they can send must not pass for it.
+    pub(super) fn meant_for_us(&self, headers: &HeaderMap, uri: &Uri) -> Result<(), Problem> {
+        decide(&self.config(), headers, uri).map(drop).map_err(|(outcome, problem)| {
+            self.metrics.access(outcome);
+            problem
+        })
+    }
+}
 
 /// The name that the client knows us by; `None` if it says none, which no browser does.
 fn host(config: &Config, headers: &HeaderMap, uri: &Uri) -> Result<Option<Authority>, Refused> {

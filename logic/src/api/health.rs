@@ -27,7 +27,8 @@ pub(super) async fn ready(State(api): State<Arc<Api>>) -> Response {
 }
 
 impl Api {
-    fn unready(&self) -> Vec<String> {
+    /// What is missing; nothing if requests can be served.
+    pub(super) fn unready(&self) -> Vec<String> {
         let log = self.log.status();
         let mut reasons = Vec::new();
         reasons.extend(self.is_draining().then(|| "draining: this node is leaving".to_owned()));

@@ -27,5 +27,5 @@ pub(super) fn routes() -> Vec<(&'static str, Scope, MethodRouter<Arc<Api>>)> {
 
 async fn stored(State(api): State<Arc<Api>>) -> Response {
     let work = async { Err(Problem::new(Reason::Unsupported, "this comes with stored messages: this version keeps none")) };
-    api.read(Route::Later, work).await
+    api.answer(Route::Later, work).await
 }

@@ -13,7 +13,7 @@ use super::message::parse;
 use super::problem::Problem;
 use super::query::Query;
 use super::read_http::{mid_of, node_json};
-use super::{Api, body, json};
+use super::{Api, json};
 use crate::metrics::Route;
 use crate::reason::Reason;
 
@@ -35,7 +35,7 @@ pub(super) async fn kick(State(api): State<Arc<Api>>, path: Result<Path<String>,
         let kick = Kick { key: query.get("key"), platform: query.get("platform"), reason: query.get("reason") };
         Ok(json(&KickedJson { mid, ended: api.kick(mid, &kick)? }))
     };
-    api.read(Route::Kick, work).await
+    api.answer(Route::Kick, work).await
 }
 
 /// `GET /v1/nodes/{id}`, and `GET /v1/nodes/{id}:drain`: how far its drain has come.
@@ -43,10 +43,10 @@ pub(super) async fn node(State(api): State<Arc<Api>>, path: Result<Path<String>,
     let id = path.map(|Path(id)| id).map_err(|_| wrong_path());
     match id {
         Ok(id) => match id.strip_suffix(DRAIN) {
-            Some(id) => api.read(Route::DrainProgress, async { Ok(json(&drain_json(&api.drain_progress(id)?))) }).await,
-            None => api.read(Route::Node, async { Ok(json(&node_json(&api.node(&id)?))) }).await,
+            Some(id) => api.answer(Route::DrainProgress, async { Ok(json(&drain_json(&api.drain_progress(id)?))) }).await,
+            None => api.answer(Route::Node, async { Ok(json(&node_json(&api.node(&id)?))) }).await,
         },
-        Err(problem) => api.read(Route::Node, async { Err(problem) }).await,
+        Err(problem) => api.answer(Route::Node, async { Err(problem) }).await,
     }
 }
 
@@ -86,13 +86,13 @@ pub(super) async fn drain(State(api): State<Arc<Api>>, path: Result<Path<String>
     let work = async {
         let Path(path) = path.map_err(|_| wrong_path())?;
         let id = path.strip_suffix(DRAIN).ok_or_else(wrong_path)?;
-        let text = body::read(request, api.config().request_bytes_max, api.deadline(), &api.arriving).await?;
+        let text = api.body(request, api.deadline()).await?;
         let wanted = if text.is_empty() { DrainRequest::default() } else { parse(&text)? };
         let mut response = json(&drain_json(&api.drain_node(id, wanted.per_second)?));
         *response.status_mut() = StatusCode::ACCEPTED;
         Ok(response)
     };
-    api.read(Route::Drain, work).await
+    api.answer(Route::Drain, work).await
 }
 
 fn wrong_path() -> Problem {

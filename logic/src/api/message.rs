@@ -7,16 +7,11 @@ use std::str::FromStr;
 use axum::body::Bytes;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use perseid_protocol::op;
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, Deserializer, Error, Visitor};
 
+use super::draft::{self, Draft, DraftTarget, Priority};
 use super::problem::Problem;
-use crate::accept::{PushRequest, Target};
-use crate::reason::Reason;
-
-/// The operation of a push that names none.
-const DEFAULT_OP: i32 = 1000;
 
 /// Reads JSON; what is wrong with it is told with the path to it.
 pub(super) fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, Problem> {
@@ -58,98 +53,44 @@ struct To {
     all: Option<bool>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Priority {
-    High,
-    Normal,
-    Low,
-}
-
 impl Message {
-    /// What it asks for, if it makes sense.
-    pub(super) fn into_request(self, account: &str) -> Result<PushRequest, Problem> {
-        let to_mids = self.to.mids.is_some();
-        let target = self.to.into_target(self.speed)?;
-        if self.store == Some(true) {
-            return Err(if to_mids {
-                unsupported("store: stored messages are not there yet; without store the push goes to who is online")
-            } else {
-                Problem::bad("store: only messages to mids or a group can be stored")
-            });
-        }
-        if self.collapse.is_some() {
-            return Err(unsupported("collapse is not there yet: leave it out"));
-        }
-        if self.priority.is_some_and(|priority| priority != Priority::Normal) {
-            return Err(unsupported("priority: there is only normal yet"));
-        }
-        if self.ttl_ms == Some(0) {
-            return Err(Problem::bad("ttl_ms must be positive; without it the push is never too late"));
-        }
+    /// What it says; whether that makes sense is for [`Draft::into_request`].
+    pub(super) fn into_draft(self) -> Result<Draft, Problem> {
         let body = match (self.body, self.body_base64) {
-            (Some(text), None) => Bytes::from(text),
+            (Some(text), None) => Some(Bytes::from(text)),
             (None, Some(text)) => {
-                Bytes::from(BASE64.decode(text).map_err(|error| Problem::bad(format!("body_base64: {error}")))?)
+                Some(Bytes::from(BASE64.decode(text).map_err(|error| Problem::bad(format!("body_base64: {error}")))?))
             }
             (Some(_), Some(_)) => return Err(Problem::bad("body and body_base64 exclude each other")),
-            (None, None) => return Err(Problem::bad("body or body_base64 is missing")),
+            (None, None) => None,
         };
-        let op = self.op.unwrap_or(DEFAULT_OP);
-        if (op::HANDSHAKE..op::UPSTREAM_MIN).contains(&op) {
-            // A client would take it for a reply, a batch, or the end of its session.
-            return Err(Problem::bad("op: 0 to 32 belong to the protocol itself; use 1000 and above"));
-        }
-        Ok(PushRequest {
-            target,
-            op,
+        Ok(Draft {
+            to: self.to.into_target()?,
+            op: self.op,
             body,
             id: self.id.map(|id| id.0),
-            ttl_ms: self.ttl_ms.unwrap_or(0),
-            from: self.from.map_or(0, |from| from.0),
-            account: account.to_owned(),
-            trace: String::new(),
+            ttl_ms: self.ttl_ms,
+            from: self.from.map(|from| from.0),
+            speed: self.speed,
+            store: self.store.unwrap_or(false),
+            priority: self.priority.unwrap_or(Priority::Normal),
+            collapse: self.collapse.is_some(),
         })
     }
 }
 
 impl To {
-    fn into_target(self, speed: Option<u32>) -> Result<Target, Problem> {
-        if speed.is_some() && self.all.is_none() {
-            return Err(Problem::bad("speed is for messages to all"));
-        }
-        let named = [self.mids.is_some(), self.keys.is_some(), self.group.is_some(), self.room.is_some(), self.all.is_some()];
-        if named.into_iter().filter(|named| *named).count() != 1 {
-            return Err(Problem::bad("to must name exactly one of mids, keys, group, room, all"));
-        }
-        if let Some(mids) = self.mids {
-            let mids: Vec<i64> = mids.into_iter().map(|mid| mid.0).collect();
-            if let Some(mid) = mids.iter().find(|mid| **mid <= 0) {
-                return Err(Problem::bad(format!("to.mids: {mid} is no user; guests are reached by key")));
-            }
-            return Ok(Target::Mids(mids));
-        }
-        if let Some(keys) = self.keys {
-            return Ok(Target::Keys(keys));
-        }
-        if let Some(room) = self.room {
-            return Ok(Target::Room(room));
-        }
-        match self.all {
-            Some(true) => {
-                let speed = speed.unwrap_or(0);
-                // The record has room for 31 bits.
-                i32::try_from(speed).map_err(|_| Problem::bad("speed is out of range"))?;
-                Ok(Target::All { speed })
-            }
-            Some(false) => Err(Problem::bad("to.all must be true")),
-            None => Err(unsupported("to.group: groups come with stored messages")),
+    fn into_target(self) -> Result<DraftTarget, Problem> {
+        let Self { mids, keys, group, room, all } = self;
+        match (mids, keys, group, room, all) {
+            (Some(mids), None, None, None, None) => Ok(DraftTarget::Mids(mids.into_iter().map(|mid| mid.0).collect())),
+            (None, Some(keys), None, None, None) => Ok(DraftTarget::Keys(keys)),
+            (None, None, Some(_), None, None) => Ok(DraftTarget::Group),
+            (None, None, None, Some(room), None) => Ok(DraftTarget::Room(room)),
+            (None, None, None, None, Some(all)) => Ok(DraftTarget::All(all)),
+            _ => Err(draft::not_one_target()),
         }
     }
-}
-
-fn unsupported(detail: &str) -> Problem {
-    Problem::new(Reason::Unsupported, detail)
 }
 
 /// A 64-bit integer, as a number or as text: JavaScript can't write all of them as numbers.
@@ -219,11 +160,13 @@ impl<'de> Deserialize<'de> for Text {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::accept::{PushRequest, Target};
     use proptest::prelude::*;
 
     fn request(json: &str) -> Result<PushRequest, String> {
         parse::<Message>(json.as_bytes())
-            .and_then(|message| message.into_request("acc"))
+            .and_then(Message::into_draft)
+            .and_then(|draft| draft.into_request("acc", ""))
             .map_err(|problem| format!("{} {}", problem.reason.status(), problem.detail))
     }
 

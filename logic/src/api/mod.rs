@@ -1,4 +1,5 @@
-//! The HTTP APIs, on one port: goim's routes ([`goim_http`]), v1 ([`push_http`], [`read_http`], [`manage_http`]), and health.
+//! The APIs. Over HTTP, on one port: goim's routes ([`goim_http`]), v1 ([`push_http`], [`read_http`], [`manage_http`]), and
+//! health; over gRPC v1 again ([`grpc`]). What v1 does stands once, apart from how it is asked: `push`, `look`, `manage`.
 //!
 //! What a request passes: [`guard`] (is it meant for us, and from no foreign page), [`access`] (who calls, may he, and not too
 //! often), the handler (reads it strictly), and what all APIs share.
@@ -6,20 +7,24 @@
 pub mod access;
 mod events_http;
 pub mod goim_http;
+pub mod grpc;
 pub mod manage_http;
 pub mod push_http;
 pub mod read_http;
 
 mod body;
+mod draft;
 mod envelope;
 mod goim_nodes;
 mod gostring;
 mod guard;
 mod health;
 mod later;
+mod look;
 mod manage;
 mod message;
 mod problem;
+mod push;
 mod query;
 mod trace;
 
@@ -32,7 +37,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::from_fn_with_state;
 use axum::response::Response;
@@ -125,7 +130,7 @@ impl Api {
         let response = work.await;
         let took = started.elapsed();
         self.metrics.request(route, took);
-        tracing::debug!(route = route.word(), status = response.status().as_u16(), us = took.as_micros() as u64, "http");
+        tracing::debug!(route = route.word(), status = response.status().as_u16(), us = took.as_micros() as u64, "api");
         response
     }
 
@@ -140,10 +145,7 @@ impl Api {
             Ok(outcome) => outcome,
             Err(_) => {
                 self.metrics.refused(Reason::Unknown);
-                Err(PushError::Unknown(format!(
-                    "no answer from the log within {} ms: it is unknown whether the push was written",
-                    self.config().request_ms
-                )))
+                Err(PushError::Unknown("no answer from the log in time: it is unknown whether the push was written".to_owned()))
             }
         }
     }
@@ -241,10 +243,27 @@ async fn wrong_method(State(api): State<Arc<Api>>, uri: Uri) -> Response {
 }
 
 impl Api {
+    /// Runs a request of v1 over HTTP.
+    async fn answer(&self, route: Route, work: impl Future<Output = Result<Response, Problem>>) -> Response {
+        self.command(route, async { work.await.unwrap_or_else(|problem| self.refuse(problem)) }).await
+    }
+
+    /// Reads the body of a request.
+    async fn body(&self, request: Request, deadline: tokio::time::Instant) -> Result<Bytes, Problem> {
+        Ok(body::read(request, self.config().request_bytes_max, deadline, &self.arriving).await?)
+    }
+
     /// Answers with a problem, and counts it.
     fn refuse(&self, problem: Problem) -> Response {
-        self.metrics.refused(problem.reason);
+        self.count(&problem);
         problem.into_response()
+    }
+
+    /// Counts a problem, if it was not counted where it was decided.
+    fn count(&self, problem: &Problem) {
+        if !problem.is_counted {
+            self.metrics.refused(problem.reason);
+        }
     }
 }
 

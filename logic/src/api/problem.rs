@@ -18,6 +18,8 @@ pub(super) struct Problem {
     pub(super) reason: Reason,
     pub(super) detail: String,
     pub(super) retry_after_ms: Option<u64>,
+    /// Where it was decided it was counted.
+    pub(super) is_counted: bool,
 }
 
 /// The document.
@@ -42,7 +44,7 @@ impl Serialize for TypeUri {
 
 impl Problem {
     pub(super) fn new(reason: Reason, detail: impl Into<String>) -> Self {
-        Self { reason, detail: detail.into(), retry_after_ms: None }
+        Self { reason, detail: detail.into(), retry_after_ms: None, is_counted: false }
     }
 
     pub(super) fn bad(detail: impl Into<String>) -> Self {
@@ -78,7 +80,7 @@ impl Problem {
 
 impl From<PushError> for Problem {
     fn from(error: PushError) -> Self {
-        Self { reason: error.reason(), detail: error.to_string(), retry_after_ms: error.retry_after_ms() }
+        Self { reason: error.reason(), detail: error.to_string(), retry_after_ms: error.retry_after_ms(), is_counted: true }
     }
 }
 

@@ -1,4 +1,4 @@
-//! v1: who and what is there. Reads only, from what this process knows.
+//! v1: who and what is there.
 
 use std::sync::Arc;
 
@@ -6,28 +6,17 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::http::Uri;
 use axum::response::Response;
-use perseid_protocol::limits::ROOM_ID_BYTES_MAX;
-use perseid_protocol::room::RoomId;
 use perseid_store::SessionRow;
 use serde::{Deserialize, Serialize};
 
+use super::look::{self, NODE_ROLE, RoomOnline, UserOnline};
 use super::manage::user as user_mid;
 use super::message::{Number, parse};
 use super::problem::Problem;
 use super::query::Query;
-use super::{Api, body, json};
+use super::{Api, json};
 use crate::metrics::Route;
 use crate::nodes::NodeInfo;
-use crate::reason::Reason;
-
-const ROOMS_DEFAULT: usize = 100;
-const ROOMS_MAX: usize = 10_000;
-
-impl Api {
-    pub(super) async fn read(&self, route: Route, work: impl Future<Output = Result<Response, Problem>>) -> Response {
-        self.command(route, async { work.await.unwrap_or_else(|problem| self.refuse(problem)) }).await
-    }
-}
 
 #[derive(Serialize)]
 struct NodesJson<'a> {
@@ -50,16 +39,16 @@ pub(super) struct NodeJson<'a> {
 /// `GET /v1/nodes`
 pub(super) async fn nodes(State(api): State<Arc<Api>>) -> Response {
     let work = async {
-        let nodes = api.nodes.nodes();
+        let nodes = api.all_nodes();
         Ok(json(&NodesJson { nodes: nodes.iter().map(node_json).collect() }))
     };
-    api.read(Route::Nodes, work).await
+    api.answer(Route::Nodes, work).await
 }
 
 pub(super) fn node_json(node: &NodeInfo) -> NodeJson<'_> {
     NodeJson {
         id: &node.id,
-        role: "comet",
+        role: NODE_ROLE,
         tcp: &node.tcp,
         ws: &node.ws,
         sessions: node.sessions,
@@ -105,10 +94,10 @@ impl From<SessionRow> for SessionJson {
 pub(super) async fn user(State(api): State<Arc<Api>>, path: Result<Path<String>, PathRejection>) -> Response {
     let work = async {
         let mid = mid_of(path)?;
-        let sessions = api.registry.describe(mid).into_iter().map(SessionJson::from).collect();
+        let sessions = api.sessions_of(mid)?.into_iter().map(SessionJson::from).collect();
         Ok(json(&UserJson { mid, sessions }))
     };
-    api.read(Route::User, work).await
+    api.answer(Route::User, work).await
 }
 
 /// The user that a path names.
@@ -135,29 +124,22 @@ struct UserOnlineJson {
     platforms: Vec<Box<str>>,
 }
 
+impl From<UserOnline> for UserOnlineJson {
+    fn from(user: UserOnline) -> Self {
+        let UserOnline { mid, online, platforms } = user;
+        Self { mid, online, platforms }
+    }
+}
+
 /// `POST /v1/users:online`: who of these is online, and on which platforms.
 pub(super) async fn users_online(State(api): State<Arc<Api>>, request: Request) -> Response {
     let work = async {
-        let text = body::read(request, api.config().request_bytes_max, api.deadline(), &api.arriving).await?;
-        let question: Question = parse(&text)?;
-        if question.mids.len() > api.config().targets_max {
-            let message = format!("more mids than the {} allowed: ask for fewer at a time", api.config().targets_max);
-            return Err(Problem::new(Reason::TooLarge, message));
-        }
-        let users = question.mids.into_iter().map(|mid| user_online(&api, mid.0)).collect();
+        let question: Question = parse(&api.body(request, api.deadline()).await?)?;
+        let mids: Vec<i64> = question.mids.into_iter().map(|mid| mid.0).collect();
+        let users = api.users_online(&mids)?.into_iter().map(UserOnlineJson::from).collect();
         Ok(json(&OnlineJson { users }))
     };
-    api.read(Route::UsersOnline, work).await
-}
-
-fn user_online(api: &Api, mid: i64) -> UserOnlineJson {
-    let sessions = api.registry.describe(mid);
-    let online = !sessions.is_empty();
-    let mut platforms: Vec<_> =
-        sessions.into_iter().map(|session| session.platform).filter(|platform| !platform.is_empty()).collect();
-    platforms.sort_unstable();
-    platforms.dedup();
-    UserOnlineJson { mid, online, platforms }
+    api.answer(Route::UsersOnline, work).await
 }
 
 #[derive(Serialize)]
@@ -173,9 +155,8 @@ struct RoomJson<'a> {
     online: u64,
 }
 
-fn room_json(room: &str, online: u64) -> Option<RoomJson<'_>> {
-    let checked = RoomId::parse(room.as_bytes(), ROOM_ID_BYTES_MAX)?;
-    Some(RoomJson { room, r#type: checked.kind(), id: checked.id(), online })
+fn room_json(room: &RoomOnline) -> RoomJson<'_> {
+    RoomJson { room: &room.room, r#type: &room.kind, id: &room.id, online: room.online }
 }
 
 /// `GET /v1/rooms?type=&limit=`: the fullest rooms.
@@ -183,29 +164,20 @@ pub(super) async fn rooms(State(api): State<Arc<Api>>, uri: Uri) -> Response {
     let work = async {
         let query = Query::parse(uri.query()).map_err(Problem::bad)?;
         let limit = match query.text("limit") {
-            "" => ROOMS_DEFAULT,
-            text => text
-                .parse()
-                .ok()
-                .filter(|limit| (1..=ROOMS_MAX).contains(limit))
-                .ok_or_else(|| Problem::bad(format!("limit must be a number from 1 to {ROOMS_MAX}")))?,
+            "" => None,
+            text => Some(text.parse().map_err(|_| look::bad_limit())?),
         };
-        let kind = Some(query.text("type")).filter(|kind| !kind.is_empty());
-        let rooms = api.nodes.rooms(kind, limit);
-        let rooms = rooms.iter().filter_map(|(room, online)| room_json(room, *online)).collect();
-        Ok(json(&RoomsJson { rooms }))
+        let rooms = api.rooms(Some(query.text("type")).filter(|kind| !kind.is_empty()), limit)?;
+        Ok(json(&RoomsJson { rooms: rooms.iter().map(room_json).collect() }))
     };
-    api.read(Route::Rooms, work).await
+    api.answer(Route::Rooms, work).await
 }
 
 /// `GET /v1/rooms/{type}/{id}`: one room; a room that nobody is in has nobody online. The id may contain slashes.
 pub(super) async fn room(State(api): State<Arc<Api>>, path: Result<Path<(String, String)>, PathRejection>) -> Response {
     let work = async {
-        let wrong = || Problem::bad("the path must be /v1/rooms/{type}/{id} of a valid room id");
-        let Path((kind, id)) = path.map_err(|_| wrong())?;
-        let room = format!("{kind}://{id}");
-        let answer = room_json(&room, api.nodes.room_online(&room)).ok_or_else(wrong)?;
-        Ok(json(&answer))
+        let Path((kind, id)) = path.map_err(|_| look::bad_room())?;
+        Ok(json(&room_json(&api.room(&kind, &id)?)))
     };
-    api.read(Route::Room, work).await
+    api.answer(Route::Room, work).await
 }

@@ -220,16 +220,20 @@ impl World {
 
     /// One that lets in who has a token: see [`token`].
     pub(crate) fn with_tokens(tokens: &[(&str, &[Scope], Option<u32>)]) -> Self {
+        let nodes = FakeNodes {
+            nodes: vec![NodeInfo { id: "vm:1".to_owned(), sessions: 9, ..NodeInfo::default() }],
+            ..FakeNodes::default()
+        };
+        Self::with_tokens_and(tokens, nodes, Config { insecure: false, ..Config::default() })
+    }
+
+    /// The same with nodes and limits.
+    pub(crate) fn with_tokens_and(tokens: &[(&str, &[Scope], Option<u32>)], nodes: FakeNodes, config: Config) -> Self {
         let text: String = tokens
             .iter()
             .map(|(name, scopes, quota)| entry(name, &TokenHash::of(&token(name)), scopes, quota.map(|rate| (rate, None)), None))
             .collect();
         let tokens = Tokens::parse(&text).unwrap();
-        let nodes = FakeNodes {
-            nodes: vec![NodeInfo { id: "vm:1".to_owned(), sessions: 9, ..NodeInfo::default() }],
-            ..FakeNodes::default()
-        };
-        let config = Config { insecure: false, ..Config::default() };
         Self::whole(nodes, config, |metrics| Access::with_tokens(tokens, metrics.clone()))
     }
 

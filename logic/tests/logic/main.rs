@@ -1,10 +1,11 @@
-//! Logic over a fake log and fake comets: accepting pushes, the HTTP APIs, the listener.
+//! Logic over a fake log and fake comets: accepting pushes, the APIs over HTTP and gRPC, the listener.
 #![allow(clippy::unwrap_used)] // a test may panic
 
 mod accept;
 mod access;
 mod fakes;
 mod goim;
+mod grpc;
 mod guard;
 mod health;
 mod manage;

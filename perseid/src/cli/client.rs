@@ -48,6 +48,9 @@ pub struct PushArgs {
     /// The push API
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:3111")]
     pub api: String,
+    /// The API token, where one is needed; @FILE reads it from a file, so that it stands in no list of processes
+    #[arg(long, value_name = "TOKEN|@FILE")]
+    pub token: Option<String>,
     /// Print the answer as it came
     #[arg(long)]
     pub json: bool,
@@ -194,6 +197,8 @@ mod tests {
         assert_eq!((args.target.mid, args.op, args.ttl_ms), (vec![7, -8], 1000, Some(5)));
         assert!(parse("push --all --speed 5 --base64 aGk=").is_ok());
         assert!(parse("push --room live://1 -").is_ok());
+        let Ok(Command::Push(args)) = parse("push --mid 7 --token @file hello") else { panic!() };
+        assert_eq!(args.token.as_deref(), Some("@file"));
         for wrong in [
             "push hello",
             "push --mid 7",

@@ -8,6 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
+use hyper::header::{AUTHORIZATION, HeaderValue};
 use hyper::{Method, Request, Uri};
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
@@ -20,8 +21,9 @@ use crate::cli::PushArgs;
 /// No API there, or a refusal.
 pub fn run(args: &PushArgs) -> Result<ExitCode> {
     let message = message(args)?;
+    let token = args.token.as_deref().map(token).transpose()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let (status, body) = runtime.block_on(post(&args.api, "/v1/messages", message.to_string()))?;
+    let (status, body) = runtime.block_on(post(&args.api, "/v1/messages", token, message.to_string()))?;
     let answer: Value = serde_json::from_slice(&body)
         .with_context(|| format!("{} answered {status} with something that is no JSON: is it the push API?", args.api))?;
     let mut out = std::io::stdout().lock();
@@ -33,8 +35,25 @@ pub fn run(args: &PushArgs) -> Result<ExitCode> {
         writeln!(out, "accepted {}{again}, recipients {}", field("id"), field("recipients"))?;
     } else {
         eprintln!("refused ({status}): {}", answer["detail"].as_str().unwrap_or("no reason given"));
+        if status == hyper::StatusCode::UNAUTHORIZED && args.token.is_none() {
+            eprintln!("give one with --token, or make one with: perseid token --api");
+        }
     }
     Ok(if status.is_success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The value of `Authorization`; never shown, also not in logs of debugging.
+fn token(given: &str) -> Result<HeaderValue> {
+    let text = match given.strip_prefix('@') {
+        Some(file) => std::fs::read_to_string(file).with_context(|| format!("can't read the token in {file}"))?,
+        None => given.to_owned(),
+    };
+    let mut value = HeaderValue::try_from(format!("Bearer {}", text.trim()))
+        .ok()
+        .filter(|_| !text.trim().is_empty())
+        .context("--token is no token: it is one word, as `perseid token --api` prints it; @FILE names a file with that word")?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 fn message(args: &PushArgs) -> Result<Value> {
@@ -70,7 +89,7 @@ fn message(args: &PushArgs) -> Result<Value> {
     Ok(message)
 }
 
-async fn post(api: &str, path: &str, body: String) -> Result<(hyper::StatusCode, Bytes)> {
+async fn post(api: &str, path: &str, token: Option<HeaderValue>, body: String) -> Result<(hyper::StatusCode, Bytes)> {
     let base: Uri = api.parse().with_context(|| format!("{api} is no URL"))?;
     if base.scheme_str() != Some("http") {
         bail!("{api}: only http:// URLs are supported");
@@ -82,12 +101,15 @@ async fn post(api: &str, path: &str, body: String) -> Result<(hyper::StatusCode,
         .with_context(|| format!("can't connect to {addr}: is a server running there?"))?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     tokio::spawn(connection);
-    let request = Request::builder()
+    let mut request = Request::builder()
         .method(Method::POST)
         .uri(path)
         .header("host", authority.as_str())
         .header("content-type", "application/json")
         .body(Full::new(Bytes::from(body)))?;
+    if let Some(token) = token {
+        request.headers_mut().insert(AUTHORIZATION, token);
+    }
     let response = sender.send_request(request).await?;
     let status = response.status();
     Ok((status, response.into_body().collect().await?.to_bytes()))

@@ -1,7 +1,8 @@
 //! What Perseid's parts exchange, as protobuf: records of the log, and the gRPC services between the parts and for callers.
 //!
 //! `goim.logic.PushMsg` is goim's own Kafka record; Perseid's fields start at 100, so that goim's job reads ours and ours
-//! reads goim's. The services are generated from the files in `proto/`: [`goim`] with goim's names and numbers.
+//! reads goim's. The services are generated from the files in `proto/`: [`goim`] with goim's names and numbers, [`v1`] for
+//! business services.
 
 /// goim's services, number by number.
 #[allow(missing_docs, clippy::all, unreachable_pub, rustdoc::all)]
@@ -24,6 +25,12 @@ pub mod goim {
 #[allow(missing_docs, clippy::all, unreachable_pub, rustdoc::all)]
 pub mod cluster {
     tonic::include_proto!("perseid.cluster.v1");
+}
+
+/// The push API over gRPC: `perseid.v1`.
+#[allow(missing_docs, clippy::all, unreachable_pub, rustdoc::all)]
+pub mod v1 {
+    tonic::include_proto!("perseid.v1");
 }
 
 /// The description of all services, for reflection: an encoded `google.protobuf.FileDescriptorSet`.

@@ -1,0 +1,128 @@
+//! A message as a caller wrote it, whatever API it came through, and the rules for what it must be like.
+
+use axum::body::Bytes;
+use perseid_protocol::op;
+use serde::Deserialize;
+
+use super::problem::Problem;
+use crate::accept::{PushRequest, Target};
+use crate::reason::Reason;
+
+/// The operation of a push that names none.
+const DEFAULT_OP: i32 = 1000;
+
+/// What was said; `None` is what was not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Draft {
+    pub(super) to: DraftTarget,
+    pub(super) op: Option<i32>,
+    pub(super) body: Option<Bytes>,
+    pub(super) id: Option<String>,
+    pub(super) ttl_ms: Option<u64>,
+    pub(super) from: Option<u64>,
+    pub(super) speed: Option<u32>,
+    pub(super) store: bool,
+    pub(super) priority: Priority,
+    pub(super) collapse: bool,
+}
+
+/// For whom.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum DraftTarget {
+    Mids(Vec<i64>),
+    Keys(Vec<String>),
+    Group,
+    Room(String),
+    All(bool),
+}
+
+/// How much it matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Priority {
+    High,
+    Normal,
+    Low,
+}
+
+impl Draft {
+    /// What it asks for, if it makes sense.
+    pub(super) fn into_request(self, account: &str, trace: &str) -> Result<PushRequest, Problem> {
+        self.check_kind()?;
+        if self.ttl_ms == Some(0) {
+            return Err(Problem::bad("ttl_ms must be positive; without it the push is never too late"));
+        }
+        let op = self.op.unwrap_or(DEFAULT_OP);
+        if (op::HANDSHAKE..op::UPSTREAM_MIN).contains(&op) {
+            // A client would take it for a reply, a batch, or the end of its session.
+            return Err(Problem::bad("op: 0 to 32 belong to the protocol itself; use 1000 and above"));
+        }
+        Ok(PushRequest {
+            target: self.to.into_target(self.speed)?,
+            op,
+            body: self.body.ok_or_else(|| Problem::bad("body or body_base64 is missing; it may be empty"))?,
+            id: self.id,
+            ttl_ms: self.ttl_ms.unwrap_or(0),
+            from: self.from.unwrap_or(0),
+            account: account.to_owned(),
+            trace: trace.to_owned(),
+        })
+    }
+
+    /// Refuses what this version does not do.
+    fn check_kind(&self) -> Result<(), Problem> {
+        if self.store {
+            return Err(match self.to {
+                DraftTarget::Mids(_) => {
+                    unsupported("store: stored messages are not there yet; without store the push goes to who is online")
+                }
+                DraftTarget::Group => no_groups(),
+                _ => Problem::bad("store: only messages to mids or a group can be stored"),
+            });
+        }
+        if self.collapse {
+            return Err(unsupported("collapse is not there yet: leave it out"));
+        }
+        if self.priority != Priority::Normal {
+            return Err(unsupported("priority: there is only normal yet"));
+        }
+        Ok(())
+    }
+}
+
+impl DraftTarget {
+    fn into_target(self, speed: Option<u32>) -> Result<Target, Problem> {
+        if speed.is_some() && !matches!(self, Self::All(_)) {
+            return Err(Problem::bad("speed is for messages to all"));
+        }
+        match self {
+            Self::Mids(mids) => match mids.iter().find(|mid| **mid <= 0) {
+                Some(mid) => Err(Problem::bad(format!("to.mids: {mid} is no user; guests are reached by key"))),
+                None => Ok(Target::Mids(mids)),
+            },
+            Self::Keys(keys) => Ok(Target::Keys(keys)),
+            Self::Room(room) => Ok(Target::Room(room)),
+            Self::Group => Err(no_groups()),
+            Self::All(false) => Err(Problem::bad("to.all must be true")),
+            Self::All(true) => {
+                let speed = speed.unwrap_or(0);
+                // The record has room for 31 bits.
+                i32::try_from(speed).map_err(|_| Problem::bad("speed is out of range"))?;
+                Ok(Target::All { speed })
+            }
+        }
+    }
+}
+
+/// The target is missing, or there are several.
+pub(super) fn not_one_target() -> Problem {
+    Problem::bad("to must name exactly one of mids, keys, group, room, all")
+}
+
+fn no_groups() -> Problem {
+    unsupported("to.group: groups come with stored messages")
+}
+
+fn unsupported(detail: &str) -> Problem {
+    Problem::new(Reason::Unsupported, detail)
+}
