@@ -138,6 +138,7 @@ labels!(
         Audience => "audience",
         Issuer => "issuer",
         Subject => "subject",
+        Bound => "bound",
         KeysUnavailable => "keys_unavailable",
         HookRefused => "hook_refused",
         HookFailed => "hook_failed",

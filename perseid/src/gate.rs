@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use perseid_logic::auth::hook::{Memory, OnFailure};
-use perseid_logic::auth::jwt::{JWKS_BYTES_MAX, Policy, Timing};
+use perseid_logic::auth::jwt::{Bound, JWKS_BYTES_MAX, Policy, Timing};
 use perseid_logic::{Authenticator, HookAuth, HookConfig, InsecureAuth, JwksUrl, JwtAuth, JwtConfig, Metrics, SessionLimits};
 use perseid_outbound::ClientConfig;
 
@@ -126,6 +126,7 @@ pub fn jwt_config(settings: &Settings) -> JwtConfig {
             lifetime_ms_max: jwt.lifetime_ms_max,
             mid_claim: jwt.mid_claim.clone(),
             guests: jwt.guests,
+            bind: Bound::ALL.into_iter().filter(|bound| jwt.bind.iter().any(|word| word == bound.word())).collect(),
         },
     }
 }

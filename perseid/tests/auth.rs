@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "auth/expiry.rs"]
+mod expiry;
 #[path = "auth/hook.rs"]
 mod hook;
 #[path = "auth/jwks.rs"]

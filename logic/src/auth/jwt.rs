@@ -43,7 +43,7 @@ use crate::metrics::{AuthRefusal, Metrics};
 use crate::verdict::Verdict;
 use remote::{Asked, RemoteKeys};
 
-pub use claims::Policy;
+pub use claims::{Bound, Policy};
 pub use error::TokenError;
 pub use files::secret_bytes;
 pub use jwks::JWKS_BYTES_MAX;
@@ -162,12 +162,13 @@ impl JwtAuth {
         !state.keys.is_empty() || state.remote.as_ref().is_none_or(|(_, remote)| remote.was_fetched())
     }
 
-    /// Who the bearer of a token is, by the keys that are there.
+    /// Who the bearer of a token is, by the keys that are there. The rest of the AUTH body is empty.
     ///
     /// # Errors
     /// What is wrong with the token.
     pub fn check(&self, token: &str, now_ms: u64) -> Result<Identity, TokenError> {
-        self.state().check(token, now_ms).map_err(|miss| miss.error)
+        let request = AuthRequest { token: token.to_owned(), ..AuthRequest::default() };
+        self.state().check(&request, now_ms).map_err(|miss| miss.error)
     }
 }
 
@@ -185,8 +186,8 @@ impl State {
         self.remote.as_ref()?.1.keys()
     }
 
-    fn check(&self, token: &str, now_ms: u64) -> Result<Identity, Miss> {
-        let unverified = token::take_apart(token)?;
+    fn check(&self, request: &AuthRequest, now_ms: u64) -> Result<Identity, Miss> {
+        let unverified = token::take_apart(&request.token)?;
         let fetched = self.fetched();
         let sets: &[&KeySet] = match &fetched {
             Some(fetched) => &[&self.keys, fetched],
@@ -196,7 +197,7 @@ impl State {
             let may_be_there = self.remote.is_some() && unverified.algorithm.is_some();
             Miss { error, curable: may_be_there && (fetched.is_none() || !keys::knows(sets, &unverified)) }
         })?;
-        Ok(claims::judge(&unverified.claims()?, &self.policy, now_ms)?)
+        Ok(claims::judge(&unverified.claims()?, request, &self.policy, now_ms)?)
     }
 }
 
@@ -227,7 +228,7 @@ fn refusal(error: TokenError, asked: &Asked) -> AuthError {
 impl Authenticator for JwtAuth {
     fn authenticate(&self, request: &AuthRequest, context: &AuthContext<'_>) -> Verdict<Result<Identity, AuthError>> {
         let (state, now_ms) = (self.state(), context.now_ms);
-        let miss = match state.check(&request.token, now_ms) {
+        let miss = match state.check(request, now_ms) {
             Ok(identity) => return Verdict::Now(Ok(identity)),
             Err(miss) => miss,
         };
@@ -236,10 +237,10 @@ impl Authenticator for JwtAuth {
         };
         match remote.ask() {
             Asked::Coming(waiting) => {
-                let token = request.token.clone();
+                let request = request.clone();
                 Verdict::Later(Box::pin(async move {
                     waiting.wait().await;
-                    state.check(&token, now_ms).map_err(|miss| {
+                    state.check(&request, now_ms).map_err(|miss| {
                         let asked = if miss.curable { remote.after_waiting() } else { Asked::Unknown };
                         refusal(miss.error, &asked)
                     })

@@ -1,5 +1,6 @@
 //! Contradictions between keys that are each right by themselves.
 
+use perseid_logic::auth::jwt::Bound;
 use perseid_rpc::EventKind;
 
 mod cluster;
@@ -82,6 +83,7 @@ pub(super) fn check(settings: &Settings, entries: &[Entry], doubtful: &[String])
     problems.extend(known.jwt_keys(settings));
     problems.extend(known.any_origin(settings));
     problems.extend(known.hook_url(settings));
+    problems.extend(known.jwt_bind(settings));
     problems.extend(known.targets(settings));
     problems.extend(known.event_names(settings));
     problems.extend(known.hook_urls(settings));
@@ -315,6 +317,18 @@ impl<'a> Known<'a> {
             subject: "logic.auth".to_owned(),
             what: format!("\"hook\" ({}) needs somebody to ask, and auth_hook.url is empty", auth.origin),
             hint: Some("set auth_hook.url".to_owned()),
+        })
+    }
+
+    fn jwt_bind(&self, settings: &Settings) -> Option<Problem> {
+        let bind = self.get("jwt.bind")?;
+        let words = Bound::ALL.map(Bound::word);
+        let unknown = settings.jwt.bind.iter().find(|word| !words.contains(&word.as_str()))?;
+        Some(Problem {
+            place: Self::place(&[bind]),
+            subject: "jwt.bind".to_owned(),
+            what: format!("{unknown:?} is none of the fields that a token can be bound to"),
+            hint: Some(format!("those are: {}", words.join(", "))),
         })
     }
 

@@ -209,6 +209,10 @@ settings! {
         mid_claim: String = "mid", Kind::Text, Reload;
         /// Lets guests in: tokens with an id of 0 or below.
         guests: bool = "false", Kind::Flag, Reload;
+        /// Fields of AUTH that have to be what the token's claim of the same name says, if it has one:
+        /// `key`, `device_id`, `platform`, `room_id`. So a token counts only for that device, or only for
+        /// that room at the start.
+        bind: Vec<String> = "", Kind::Texts, Reload;
     }
 
     /// Who says who clients are, with `logic.auth = "hook"`. What changes here counts from SIGHUP on, and nothing is

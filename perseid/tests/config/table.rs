@@ -59,6 +59,7 @@ fn another(path: &str, kind: &Kind, default: &Value) -> String {
             other.to_string()
         }
         (Kind::Number { min, max }, Value::Number(value)) => if value == max { min } else { max }.to_string(),
+        (Kind::Texts, _) if path == "jwt.bind" => "device_id".to_owned(),
         (Kind::Text, _) if path.ends_with("url") => "https://example.org/".to_owned(),
         (Kind::Texts, _) if path == "events.keep" || path == "hooks.events" => "upstream".to_owned(),
         (Kind::Texts, _) if path == "hooks.urls" => "https://a.example/hook".to_owned(),

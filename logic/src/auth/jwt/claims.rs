@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use perseid_protocol::auth::AuthRequest;
 use perseid_store::Takeover;
 use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Unexpected, Visitor};
 
@@ -26,6 +27,42 @@ pub struct Policy {
     pub mid_claim: String,
     /// Whether ids ≤ 0, which are guests, are let in.
     pub guests: bool,
+    /// Fields of AUTH that have to be what the claim of their name says, if the token has it.
+    pub bind: Vec<Bound>,
+}
+
+/// A field of AUTH that a token can be bound to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)] // the words say it
+pub enum Bound {
+    Key,
+    DeviceId,
+    Platform,
+    RoomId,
+}
+
+impl Bound {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Key, Self::DeviceId, Self::Platform, Self::RoomId];
+
+    /// The name of the field and of the claim.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Key => "key",
+            Self::DeviceId => "device_id",
+            Self::Platform => "platform",
+            Self::RoomId => "room_id",
+        }
+    }
+
+    fn field(self, request: &AuthRequest) -> &str {
+        match self {
+            Self::Key => &request.key,
+            Self::DeviceId => &request.device_id,
+            Self::Platform => &request.platform,
+            Self::RoomId => &request.room_id,
+        }
+    }
 }
 
 impl Default for Policy {
@@ -37,12 +74,13 @@ impl Default for Policy {
             lifetime_ms_max: 0,
             mid_claim: "mid".to_owned(),
             guests: false,
+            bind: Vec::new(),
         }
     }
 }
 
 /// Who the bearer of a token with these claims is. What is wrong for good is said before what is only late or early.
-pub(super) fn judge(claims: &Claims, policy: &Policy, now_ms: u64) -> Result<Identity, TokenError> {
+pub(super) fn judge(claims: &Claims, request: &AuthRequest, policy: &Policy, now_ms: u64) -> Result<Identity, TokenError> {
     if !policy.issuer.is_empty() && !claims.iss.as_ref().is_some_and(|iss| policy.issuer.contains(iss)) {
         return Err(TokenError::Issuer);
     }
@@ -52,6 +90,9 @@ pub(super) fn judge(claims: &Claims, policy: &Policy, now_ms: u64) -> Result<Ide
     let mid = claims.mid(&policy.mid_claim)?;
     if mid <= 0 && !policy.guests {
         return Err(TokenError::Subject("guests (ids of 0 and below) are not let in (jwt.guests)"));
+    }
+    if let Some(field) = policy.bind.iter().find(|bound| !claims.allow(bound.word(), bound.field(request))) {
+        return Err(TokenError::Bound(field.word()));
     }
     let expires_at_ms = claims.exp.ok_or(TokenError::Claims("exp is missing: a token has to expire"))?;
     if now_ms >= expires_at_ms.saturating_add(policy.leeway_ms) {
@@ -87,12 +128,24 @@ impl Claims {
             .map_err(|_| TokenError::Claims("they are not a JSON object with each claim once and of its type (RFC 7519, 4.1)"))
     }
 
+    /// Whether the claim of this name, if there is one, says this.
+    fn allow(&self, name: &str, value: &str) -> bool {
+        match self.others.iter().find(|(known, _)| known == name) {
+            None => true,
+            Some((_, Id::Text(text, _))) => text == value,
+            Some((_, Id::Number(number))) => number.to_string() == value,
+            Some((_, Id::Other)) => false,
+        }
+    }
+
     /// The user's id: of the claim with this name, or else of `sub`.
     fn mid(&self, claim: &str) -> Result<i64, TokenError> {
         let own = self.others.iter().find(|(name, _)| name == claim).map(|(_, id)| id);
         match own.or(self.sub.as_ref()) {
-            Some(Id::Number(mid)) => Ok(*mid),
-            Some(Id::Other) => Err(TokenError::Subject("its claim is neither a whole number nor the decimal text of one")),
+            Some(Id::Number(mid) | Id::Text(_, Some(mid))) => Ok(*mid),
+            Some(Id::Text(_, None) | Id::Other) => {
+                Err(TokenError::Subject("its claim is neither a whole number nor the decimal text of one"))
+            }
             None => Err(TokenError::Subject("neither the claim of jwt.mid_claim nor sub is there")),
         }
     }
@@ -191,10 +244,12 @@ impl<'de> Deserialize<'de> for Audience {
     }
 }
 
-/// What may be a user's id: a whole number or its decimal text; anything else is only skipped.
+/// What may be a user's id or be bound to a field: a whole number, or a text, which may be the decimal one of a number; anything
+/// else is only skipped.
 #[derive(Debug, PartialEq, Eq)]
 enum Id {
     Number(i64),
+    Text(String, Option<i64>),
     Other,
 }
 
@@ -219,7 +274,7 @@ impl<'de> Deserialize<'de> for Id {
             fn visit_str<E>(self, text: &str) -> Result<Id, E> {
                 // What parse() takes beyond that, a plus sign, is no decimal text.
                 let plain = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
-                Ok(text.parse().ok().filter(|_| plain).map_or(Id::Other, Id::Number))
+                Ok(Id::Text(text.to_owned(), text.parse().ok().filter(|_| plain)))
             }
 
             fn visit_bool<E>(self, _: bool) -> Result<Id, E> {

@@ -41,6 +41,9 @@ pub enum TokenError {
     /// It is from somebody else.
     #[error("the token is from another issuer (iss)")]
     Issuer,
+    /// It is for another device, key, room or platform.
+    #[error("the token's claim {0} is not what the field of that name in the AUTH body says (jwt.bind)")]
+    Bound(&'static str),
     /// It names nobody.
     #[error("the token names no user: {0}")]
     Subject(&'static str),
@@ -61,6 +64,7 @@ impl TokenError {
             Self::Lifetime => AuthRefusal::Lifetime,
             Self::Audience => AuthRefusal::Audience,
             Self::Issuer => AuthRefusal::Issuer,
+            Self::Bound(_) => AuthRefusal::Bound,
             Self::Subject(_) => AuthRefusal::Subject,
         }
     }

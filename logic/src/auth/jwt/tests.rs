@@ -513,3 +513,31 @@ fn few_keys_are_tried() {
         assert_eq!(check(&auth, &issuer.sign_named(&good(), &at.to_string())), Ok(7));
     }
 }
+
+#[test]
+fn a_token_can_be_bound_to_fields_of_the_body() {
+    let issuer = Issuer::es256();
+    let auth = issuer.server(Policy { bind: vec![Bound::DeviceId, Bound::RoomId], ..Policy::default() });
+    let body = AuthRequest { device_id: "phone".to_owned(), room_id: "live://1".to_owned(), ..AuthRequest::default() };
+    for (claims, expected) in [
+        (json!({}), None),
+        (json!({ "device_id": "phone" }), None),
+        (json!({ "device_id": "phone", "room_id": "live://1", "platform": "other" }), None),
+        (json!({ "device_id": "Phone" }), Some(TokenError::Bound("device_id"))),
+        (json!({ "device_id": "" }), Some(TokenError::Bound("device_id"))),
+        (json!({ "device_id": ["phone"] }), Some(TokenError::Bound("device_id"))),
+        (json!({ "device_id": null }), Some(TokenError::Bound("device_id"))),
+        (json!({ "room_id": 1 }), Some(TokenError::Bound("room_id"))),
+    ] {
+        let mut all = good();
+        all.as_object_mut().unwrap().extend(claims.as_object().unwrap().clone());
+        let request = AuthRequest { token: issuer.sign(&all), ..body.clone() };
+        let context = AuthContext { peer: None, cookie: "", now_ms: NOW_MS, extended: true, renewal: false };
+        let outcome = auth.authenticate(&request, &context).now().unwrap();
+        let cause = outcome.err().map(|error| error.message);
+        assert_eq!(cause, expected.map(|error| error.to_string()), "{claims}");
+    }
+    let number = issuer.sign(&json!({ "mid": 7, "exp": NOW + 60, "device_id": 5 }));
+    let request = AuthRequest { token: number, device_id: "5".to_owned(), ..body };
+    assert_eq!(auth.state().check(&request, NOW_MS).map(|identity| identity.mid).ok(), Some(7));
+}
