@@ -1,9 +1,12 @@
 //! What a comet is told when it starts. Passed, never global: ten comets live in one test.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
+use ipnet::IpNet;
 use perseid_protocol::limits::{self, Limits};
 
+use crate::bucket::Rate;
+use crate::net::pages::Pages;
 use crate::net::tls::Certificates;
 
 /// Configuration of a comet.
@@ -49,10 +52,69 @@ pub struct Config {
     pub mailbox_bytes_max: usize,
     /// Sessions held at once; 0: as many as there are file descriptors.
     pub sessions_max: usize,
+    /// Whom it believes, and whose pages it lets in.
+    pub door: DoorConfig,
+    /// How many, and how fast.
+    pub limit: LimitConfig,
     /// Rooms.
     pub room: RoomConfig,
     /// Answer each WebSocket message with itself instead of serving sessions: for the conformance suite.
     pub echo: bool,
+}
+
+/// Whom a comet believes about its clients, and whose pages it lets in.
+#[derive(Clone, Debug, Default)]
+pub struct DoorConfig {
+    /// Proxies: what they say of their clients is believed.
+    pub proxies: Vec<IpNet>,
+    /// Listeners where a PROXY header comes first, in the order of [`TRANSPORTS`](crate::metrics::TRANSPORTS).
+    pub proxy_protocol: [bool; 4],
+    /// Whose pages may open a WebSocket.
+    pub pages: Pages,
+}
+
+impl DoorConfig {
+    /// Whether an address is a proxy's.
+    pub(crate) fn is_proxy(&self, ip: IpAddr) -> bool {
+        contains(&self.proxies, ip)
+    }
+}
+
+/// How many may come, and how fast. 0, or a rate that is off: no limit.
+#[derive(Clone, Debug, Default)]
+pub struct LimitConfig {
+    /// Handshakes of the node.
+    pub handshakes: Rate,
+    /// Connections of the node that have not got through AUTH.
+    pub handshakes_max: usize,
+    /// Connections of an address. IPv6 addresses count by their /64.
+    pub address_connects: Rate,
+    /// Sessions of an address.
+    pub address_sessions_max: u32,
+    /// Frames (and pings) of a session.
+    pub frames: Rate,
+    /// Bytes of a session as they come from its socket.
+    pub bytes: Rate,
+    /// Rooms of the node with somebody in them.
+    pub rooms_max: usize,
+    /// Addresses for which the limits of addresses and of handshakes do not hold.
+    pub exempt: Vec<IpNet>,
+}
+
+impl LimitConfig {
+    /// Whether anything is counted when a connection begins.
+    pub(crate) const fn at_the_door(&self) -> bool {
+        self.handshakes.is_on() || self.handshakes_max > 0 || self.address_connects.is_on()
+    }
+
+    pub(crate) fn is_exempt(&self, ip: IpAddr) -> bool {
+        contains(&self.exempt, ip)
+    }
+}
+
+fn contains(networks: &[IpNet], ip: IpAddr) -> bool {
+    let ip = ip.to_canonical();
+    networks.iter().any(|network| network.contains(&ip))
 }
 
 /// How rooms trade delay for writes.
@@ -100,6 +162,8 @@ impl Default for Config {
             node_bytes_max: 512 << 20,
             mailbox_bytes_max: 64 << 20,
             sessions_max: 0,
+            door: DoorConfig::default(),
+            limit: LimitConfig::default(),
             room: RoomConfig::default(),
             echo: false,
         }

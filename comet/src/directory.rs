@@ -3,7 +3,7 @@
 //! Written when somebody comes or goes, read for each room push. No guard of the map ever leaves this module.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
@@ -31,15 +31,25 @@ impl RoomShared {
 #[derive(Debug, Default)]
 pub(crate) struct RoomDirectory {
     rooms: DashMap<Arc<str>, Arc<RoomShared>>,
+    /// How many those are: asked where the map is locked.
+    len: AtomicUsize,
 }
 
 impl RoomDirectory {
-    /// Counts one more member in `worker`.
-    pub(crate) fn join(&self, room: &Arc<str>, worker: u16) -> Arc<RoomShared> {
-        let shared = self.rooms.entry(room.clone()).or_default();
+    /// Counts one more member in `worker`; `None` if the room is new and there are `rooms_max` (0: any number).
+    pub(crate) fn join(&self, room: &Arc<str>, worker: u16, rooms_max: usize) -> Option<Arc<RoomShared>> {
+        // The entry stays locked until the member is counted.
+        let shared = match self.rooms.entry(room.clone()) {
+            Entry::Occupied(entry) => entry.into_ref(),
+            Entry::Vacant(entry) => {
+                let below = |len: usize| (rooms_max == 0 || len < rooms_max).then_some(len + 1);
+                self.len.fetch_update(Ordering::Relaxed, Ordering::Relaxed, below).ok()?;
+                entry.insert(Arc::default())
+            }
+        };
         shared.online.fetch_add(1, Ordering::Relaxed);
         shared.workers.fetch_or(1 << worker, Ordering::Release);
-        Arc::clone(&shared)
+        Some(Arc::clone(&shared))
     }
 
     /// Counts one member less; `last` says that `worker` has none left.
@@ -53,6 +63,7 @@ impl RoomDirectory {
                 let emptied = shared.online.fetch_sub(1, Ordering::Relaxed) == 1;
                 if emptied {
                     entry.remove();
+                    self.len.fetch_sub(1, Ordering::Relaxed);
                 }
                 emptied
             }
@@ -113,9 +124,9 @@ mod tests {
     fn counts_and_workers() {
         let directory = RoomDirectory::default();
         let room: Arc<str> = "live://1".into();
-        directory.join(&room, 0);
-        directory.join(&room, 3);
-        directory.join(&"chat://1".into(), 1);
+        directory.join(&room, 0, 0).unwrap();
+        directory.join(&room, 3, 0).unwrap();
+        directory.join(&"chat://1".into(), 1, 0).unwrap();
         assert_eq!((directory.online("live://1"), directory.workers("live://1")), (2, 0b1001));
         assert_eq!(directory.top(Some("live"), 9), [("live://1".to_owned(), 2)]);
         assert_eq!(directory.top(Some("li"), 9), [], "a type is matched whole");
@@ -123,5 +134,19 @@ mod tests {
         assert_eq!((directory.online("live://1"), directory.workers("live://1")), (1, 1));
         directory.leave(&room, 0, true);
         assert_eq!((directory.online("live://1"), directory.workers("live://1"), directory.len()), (0, 0, 1));
+    }
+
+    #[test]
+    fn so_many_rooms_and_no_more() {
+        let directory = RoomDirectory::default();
+        let (first, second): (Arc<str>, Arc<str>) = ("live://1".into(), "live://2".into());
+        assert!(directory.join(&first, 0, 1).is_some());
+        assert!(directory.join(&second, 0, 1).is_none());
+        assert!(directory.join(&first, 1, 1).is_some(), "one that is there takes more");
+        directory.leave(&first, 0, true);
+        assert!(directory.join(&second, 0, 1).is_none());
+        directory.leave(&first, 1, true);
+        assert!(directory.join(&second, 0, 1).is_some());
+        assert_eq!(directory.len(), 1);
     }
 }

@@ -6,20 +6,24 @@
 //! worker/    one thread: commands · rooms · pushes to all · timers · accepting · reading · writing · ending
 //! session slab wheel outbox gather     a session's slot, and what it has only while it needs it
 //! room ring broadcast                  what many sessions get
-//! net/       listeners, TLS, WebSocket codec, three system calls
+//! net/       listeners, TLS, WebSocket codec, PROXY and X-Forwarded-For, whose pages may, three system calls
 //! node       what the workers share: room directory, byte budget, mailboxes
+//! admission bucket guest               who is let in, how fast; what is known of those it is counted for
 //! ```
 //!
 //! Invariant: a worker's sessions, rooms and timers are touched by that worker only. Other threads post commands.
 //! Not here: who a user is, which sessions a push is for, what is stored.
 
 mod accepts;
+mod admission;
 mod broadcast;
+mod bucket;
 mod budget;
 pub mod config;
 mod directory;
 mod encoding;
 mod gather;
+mod guest;
 pub mod link;
 mod mailbox;
 pub mod metrics;
@@ -43,10 +47,12 @@ use perseid_protocol::CloseReason;
 use perseid_protocol::push::{Delivery, Drop, SessionAddr, Target};
 use thiserror::Error;
 
-pub use config::{Config, RoomConfig};
+pub use bucket::Rate;
+pub use config::{Config, DoorConfig, LimitConfig, RoomConfig};
 use link::LogicLink;
 use mailbox::{Command, Mailbox};
 use metrics::{Cell, WorkerMetrics};
+pub use net::pages::{ForeignPages, Pages};
 pub use net::tls::{CertificateFile, Certificates, CertificatesError, CertificatesOptions, MinVersion};
 use node::Node;
 use slab::Key;

@@ -55,6 +55,83 @@ impl Histogram {
 /// What clients connect by, in the order of arrays by transport.
 pub const TRANSPORTS: [&str; 4] = ["tcp", "websocket", "tls", "wss"];
 
+/// A limit that was reached. The words are those of the configuration's keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// Handshakes of the node, too fast.
+    HandshakeRate,
+    /// Handshakes of the node at a time.
+    Handshakes,
+    /// Connections of an address, too fast.
+    AddressConnects,
+    /// Sessions of an address.
+    AddressSessions,
+    /// Frames of a session, too fast.
+    Frames,
+    /// Bytes of a session, too fast.
+    Bytes,
+    /// Rooms of the node.
+    Rooms,
+    /// Connections of the node.
+    Sessions,
+}
+
+impl Limit {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::HandshakeRate,
+        Self::Handshakes,
+        Self::AddressConnects,
+        Self::AddressSessions,
+        Self::Frames,
+        Self::Bytes,
+        Self::Rooms,
+        Self::Sessions,
+    ];
+
+    /// The word of counters.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::HandshakeRate => "handshakes_per_second",
+            Self::Handshakes => "handshakes_max",
+            Self::AddressConnects => "connects_per_address_per_second",
+            Self::AddressSessions => "sessions_per_address_max",
+            Self::Frames => "frames_per_second",
+            Self::Bytes => "bytes_per_second",
+            Self::Rooms => "rooms_max",
+            Self::Sessions => "sessions_max",
+        }
+    }
+}
+
+/// Why a connection is not let in, whatever the limits are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unwelcome {
+    /// Only proxies may connect there, and it is none.
+    NotAProxy,
+    /// A PROXY header was expected, and something else came.
+    ProxyHeader,
+    /// It came by a name that is not ours.
+    ForeignHost,
+    /// It is a page of an origin that may not.
+    ForeignOrigin,
+}
+
+impl Unwelcome {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::NotAProxy, Self::ProxyHeader, Self::ForeignHost, Self::ForeignOrigin];
+
+    /// The word of counters.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::NotAProxy => "not_a_proxy",
+            Self::ProxyHeader => "proxy_header",
+            Self::ForeignHost => "foreign_host",
+            Self::ForeignOrigin => "foreign_origin",
+        }
+    }
+}
+
 /// Counters and gauges of one worker. Arrays by transport are in the order of [`TRANSPORTS`].
 #[derive(Debug, Default)]
 pub struct WorkerMetrics {
@@ -66,6 +143,10 @@ pub struct WorkerMetrics {
     pub sessions: [Cell; 4],
     /// Connections turned away at the door: too many sessions, or draining.
     pub turned_away: Cell,
+    /// Limits reached, by [`Limit`].
+    pub limited: [Cell; Limit::ALL.len()],
+    /// Connections not let in, by [`Unwelcome`].
+    pub unwelcome: [Cell; Unwelcome::ALL.len()],
     /// TLS handshakes completed: 0 with a certificate, 1 resumed.
     pub tls_handshakes: [Cell; 2],
     /// TLS connections that could not go on, by [`Fault`].
@@ -119,6 +200,14 @@ impl WorkerMetrics {
                 cell.add(*count);
             }
         }
+    }
+
+    pub(crate) fn limit(&self, limit: Limit) {
+        self.limited[limit as usize].inc();
+    }
+
+    pub(crate) fn refuse(&self, why: Unwelcome) {
+        self.unwelcome[why as usize].inc();
     }
 
     pub(crate) fn fail_tls(&self, fault: Fault) {

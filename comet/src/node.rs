@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use perseid_protocol::push::Drop;
 
+use crate::admission::Admission;
 use crate::budget::Budget;
 use crate::directory::RoomDirectory;
 use crate::mailbox::Mailbox;
@@ -15,6 +16,7 @@ use crate::metrics::{Cell, WorkerMetrics};
 pub(crate) struct Node {
     pub(crate) rooms: RoomDirectory,
     pub(crate) budget: Budget,
+    pub(crate) admission: Admission,
     /// Set once all workers exist.
     pub(crate) mailboxes: OnceLock<Vec<Mailbox>>,
     pub(crate) workers: OnceLock<Vec<Arc<WorkerMetrics>>>,
@@ -29,6 +31,7 @@ impl Node {
         Self {
             rooms: RoomDirectory::default(),
             budget: Budget::new(bytes_max),
+            admission: Admission::default(),
             mailboxes: OnceLock::new(),
             workers: OnceLock::new(),
             dropped: Default::default(),

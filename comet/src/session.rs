@@ -1,5 +1,6 @@
 //! A session's slot: all that it costs while it idles.
 
+use std::num::NonZeroU32;
 use std::os::fd::{AsRawFd, RawFd};
 
 use mio::net::TcpStream;
@@ -8,6 +9,7 @@ use perseid_protocol::session::server::{Phase, ReplyTo, Session as Rules};
 
 use crate::accepts::AcceptsId;
 use crate::encoding::Encoding;
+use crate::guest::Guest;
 use crate::net::tls::Tls;
 use crate::net::websocket::Decoder;
 use crate::outbox::Outbox;
@@ -29,9 +31,20 @@ pub(crate) enum Wire {
 /// Where a session is a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Membership {
-    pub(crate) room: u32,
+    /// Plus one, so that a slot's `Option` of all this takes eight bytes.
+    room: NonZeroU32,
     /// Index in the table of the session's encoding.
     pub(crate) member: u32,
+}
+
+impl Membership {
+    pub(crate) const fn new(room: u32, member: u32) -> Self {
+        Self { room: NonZeroU32::MIN.saturating_add(room), member }
+    }
+
+    pub(crate) const fn room(self) -> u32 {
+        self.room.get() - 1
+    }
 }
 
 /// What is half read, or waits for an answer. Exists only then.
@@ -93,6 +106,8 @@ pub(crate) struct Slot {
     pub(crate) tls: Option<Box<Tls>>,
     /// Present while the socket is full.
     pub(crate) outbox: Option<Box<Outbox>>,
+    /// Present if more has to be known of where it comes from, or how fast it sends.
+    pub(crate) guest: Option<Box<Guest>>,
     /// When it is over, in seconds of the worker's time; 0 = nobody knows. Of a live session: when its token expires. Of one
     /// that has ended: when its connection is dropped even if the peer stays.
     pub(crate) until_s: u32,
@@ -106,8 +121,8 @@ pub(crate) struct Slot {
 }
 
 // What a million idle sessions cost, TLS apart.
-// (A debug build's sockets carry a number more.)
-const _: () = assert!(size_of::<Slot>() <= 128 + if cfg!(debug_assertions) { 8 } else { 0 });
+// (A debug build's sockets carry a number more.) The slab adds 8 bytes.
+const _: () = assert!(size_of::<Slot>() <= 120 + if cfg!(debug_assertions) { 16 } else { 0 });
 
 /// Index of a transport in [`TRANSPORTS`](crate::metrics::TRANSPORTS).
 pub(crate) const fn transport(websocket: bool, tls: bool) -> usize {

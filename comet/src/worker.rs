@@ -16,6 +16,7 @@
 mod broadcasts;
 mod commands;
 mod ending;
+mod entering;
 mod frames;
 mod reading;
 mod rooms;
@@ -30,7 +31,6 @@ use std::time::{Duration, Instant};
 
 use mio::{Events, Interest, Poll, Token, Waker};
 use perseid_protocol::push::SessionAddr;
-use perseid_protocol::session::server::Session as Rules;
 
 use crate::accepts::Interner;
 use crate::broadcast::Broadcasts;
@@ -39,11 +39,9 @@ use crate::gather::Gather;
 use crate::link::LogicLink;
 use crate::mailbox::{Command, Mailbox};
 use crate::metrics::WorkerMetrics;
-use crate::net::tls::Tls;
-use crate::net::websocket::Decoder;
 use crate::node::Node;
 use crate::room::Room;
-use crate::session::{Slot, Wire, transport};
+use crate::session::Slot;
 use crate::slab::{Key, Slab};
 use crate::wheel::Wheel;
 
@@ -291,7 +289,7 @@ impl Worker {
             let Some(listener) = self.listeners.get(index) else { return };
             let (websocket, tls) = (listener.websocket, listener.tls);
             match listener.socket.accept() {
-                Ok((stream, _)) => self.open(stream, websocket, tls),
+                Ok((stream, peer)) => self.open(stream, peer, websocket, tls),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 // The peer has gone before we looked: nothing to do with the listener.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
@@ -321,65 +319,6 @@ impl Worker {
         for (index, _) in due {
             self.accept(index);
         }
-    }
-
-    /// TLS for a new connection; `None` (and counted) if there is nothing to show.
-    fn new_tls(&self, websocket: bool) -> Option<Box<Tls>> {
-        let certificates = self.env.config.certificates.as_ref();
-        let tls = certificates.and_then(|certificates| Tls::new(certificates.server_config(websocket)).ok());
-        if tls.is_none() {
-            self.env.metrics.turned_away.inc();
-        }
-        tls.map(Box::new)
-    }
-
-    fn open(&mut self, mut stream: mio::net::TcpStream, websocket: bool, tls: bool) {
-        let transport = transport(websocket, tls);
-        let max = self.env.config.sessions_max;
-        if self.drain.is_some() || (max > 0 && self.env.node.connections() >= max as u64) {
-            self.env.metrics.turned_away.inc();
-            return;
-        }
-        let tls = match tls.then(|| self.new_tls(websocket)) {
-            Some(None) => return,
-            tls => tls.flatten(),
-        };
-        let env = &self.env;
-        let registry = self.poll.registry();
-        let wheel_tick = self.wheel.tick_of(env.now_ms + env.config.limits.handshake_ms);
-        let mut registered = Ok(());
-        let broadcasts_seen = self.broadcasts.last_number();
-        let key = self.sessions.insert(|key| {
-            // Only reading: a new socket is writable, and being told so would cost a turn for each connection.
-            registered = registry.register(&mut stream, token(key), Interest::READABLE);
-            Slot {
-                stream,
-                wheel_tick: wheel_tick as u32,
-                rules: Rules::new(env.now_ms, &env.config.limits),
-                mid: 0,
-                key: None,
-                membership: None,
-                accepts: None,
-                broadcasts_seen,
-                input: None,
-                decoder: Decoder::default(),
-                tls,
-                outbox: None,
-                until_s: 0,
-                wire: if websocket { Wire::Upgrading } else { Wire::Tcp },
-                shut: false,
-                unread: false,
-                watches_writing: false,
-            }
-        });
-        env.metrics.accepted[transport].inc();
-        env.metrics.connections[transport].inc();
-        self.peak_sessions = self.peak_sessions.max(self.sessions.len());
-        if registered.is_err() {
-            self.leave(key);
-            return;
-        }
-        self.wheel.insert(wheel_tick, key);
     }
 
     /// The session has work at `deadline_ms`, perhaps earlier than it is looked at anyway.

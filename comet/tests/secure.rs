@@ -9,10 +9,14 @@ mod auth;
 mod conformance;
 #[path = "delivery.rs"]
 mod delivery;
+#[path = "door.rs"]
+mod door;
 #[path = "expiry.rs"]
 mod expiry;
 #[path = "lifecycle.rs"]
 mod lifecycle;
+#[path = "limits.rs"]
+mod limits;
 #[path = "noise.rs"]
 mod noise;
 #[path = "sessions.rs"]

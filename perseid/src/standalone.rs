@@ -13,7 +13,7 @@ use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, Result};
 use perseid_comet::link::LogicLink;
-use perseid_comet::{Certificates, Comet};
+use perseid_comet::{Certificates, Comet, ForeignPages, LimitConfig, Rate};
 use perseid_job::{JobConsumer, Lanes};
 use perseid_log::{EmbeddedConfig, EmbeddedLog, EventLog, Record, Start, Topic};
 use perseid_logic::{Accept, Access, Api, Logic, Scope, ServeLimits, Tokens};
@@ -24,7 +24,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::unix_ms;
-use crate::config::{Auth, Settings};
+use crate::config::{Auth, LISTENER_KINDS, Settings};
 use crate::gate::{Gate, session_limits};
 use crate::limits::{open_files_max, sessions_within};
 use crate::parts::Parts;
@@ -292,6 +292,16 @@ pub(crate) fn comet_config(settings: &Settings, started_ms: u64, certificates: O
         node_bytes_max: comet.node_bytes_max,
         mailbox_bytes_max: settings.job.lane_bytes_max,
         sessions_max: if comet.sessions_max == 0 { sessions_within(open_files_max()) } else { comet.sessions_max },
+        door: perseid_comet::DoorConfig {
+            proxies: comet.proxies.clone(),
+            proxy_protocol: LISTENER_KINDS.map(|kind| comet.proxy_protocol.iter().any(|given| given == kind)),
+            pages: perseid_comet::Pages {
+                foreign: if settings.logic.auth == Auth::Insecure { ForeignPages::Refuse } else { ForeignPages::Allow },
+                origins: comet.origins.clone(),
+                hosts: comet.hosts.clone(),
+            },
+        },
+        limit: limit_config(settings),
         room: perseid_comet::RoomConfig {
             ring_bytes_max: settings.room.ring_bytes_max,
             share: settings.room.share,
@@ -299,6 +309,26 @@ pub(crate) fn comet_config(settings: &Settings, started_ms: u64, certificates: O
             pace_ms: settings.room.pace_ms,
         },
         echo: false,
+    }
+}
+
+/// More than a worker reads at a time: a lone frame always passes.
+const BYTES_BURST_MIN: u32 = 128 * 1024;
+
+fn limit_config(settings: &Settings) -> LimitConfig {
+    let limit = &settings.limit;
+    let frame_bytes = u32::try_from(settings.comet.body_bytes_max).unwrap_or(u32::MAX).saturating_add(1024);
+    let mut bytes = Rate::new(limit.bytes_per_second, limit.bytes_burst);
+    bytes.burst = bytes.burst.max(frame_bytes).max(BYTES_BURST_MIN);
+    LimitConfig {
+        handshakes: Rate::new(limit.handshakes_per_second, limit.handshakes_burst),
+        handshakes_max: limit.handshakes_max,
+        address_connects: Rate::new(limit.connects_per_address_per_second, limit.connects_per_address_burst),
+        address_sessions_max: limit.sessions_per_address_max,
+        frames: Rate::new(limit.frames_per_second, limit.frames_burst),
+        bytes,
+        rooms_max: limit.rooms_max,
+        exempt: limit.exempt.clone(),
     }
 }
 

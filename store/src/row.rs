@@ -73,7 +73,7 @@ impl Row {
 }
 
 /// An `Option<SocketAddr>` in 18 bytes instead of 32. An IPv4 address stands as the IPv6 address that it maps to; none is
-/// port 0, which no peer has.
+/// the address `::`, which no peer has. Port 0 is one that nobody told (`X-Forwarded-For`).
 #[derive(Default)]
 struct Peer {
     port: [u8; 2],
@@ -92,7 +92,7 @@ impl Peer {
 
     fn unpack(&self) -> Option<SocketAddr> {
         let port = u16::from_ne_bytes(self.port);
-        (port != 0).then(|| SocketAddr::new(Ipv6Addr::from(self.ip).to_canonical(), port))
+        (self.ip != [0; 16]).then(|| SocketAddr::new(Ipv6Addr::from(self.ip).to_canonical(), port))
     }
 }
 

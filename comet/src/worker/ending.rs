@@ -49,7 +49,8 @@ impl Worker {
         self.env.metrics.end(reason);
         if self.env.node.session_log.allow() {
             let (mid, session) = (slot.mid, slot.key.as_ref().map(ToString::to_string).unwrap_or_default());
-            tracing::debug!(mid, session, reason = reason.word(), message, "session ended");
+            let client = Self::client(slot).map(|client| client.to_string()).unwrap_or_default();
+            tracing::debug!(mid, session, client, reason = reason.word(), message, "session ended");
         }
         let mut linger_ms = LINGER_MS;
         if reason == CloseReason::SlowConsumer {
@@ -114,6 +115,10 @@ impl Worker {
         slot.rules.end();
         if let Some(input) = slot.input.take() {
             self.env.node.budget.sub(input.len());
+        }
+        if let Some(mut guest) = slot.guest.take() {
+            self.env.node.budget.sub(guest.buffered_bytes());
+            guest.give_back(&self.env.node.admission);
         }
         let accepts = slot.accepts.take();
         let registered = slot.key.take().map(|session| (session, slot.mid));

@@ -14,12 +14,14 @@ use super::Worker;
 use super::commands::unix_ms;
 use crate::link::{Answer, Connect, Connected, Refused, Renew, Renewed, Ticket, Upstream};
 use crate::mailbox::Command;
+use crate::metrics::Limit;
 use crate::outbox::Way;
-use crate::session::{Input, REPLIES_BYTES_MAX, expires_s};
+use crate::session::{Input, Membership, REPLIES_BYTES_MAX, expires_s};
 use crate::slab::Key;
 
 const NO_STORE: &str = "this node keeps no messages: use transient pushes";
 const UPSTREAM_REFUSED: &str = "the event log does not take it now: nothing was written, try again";
+const ROOMS_FULL: &str = "this node holds as many rooms as it may: join one that is there, or try again later";
 const GUEST: &str = "a guest (mid 0) has no inbox: authenticate as a user";
 
 /// Where frames that are taken come from.
@@ -58,6 +60,9 @@ impl Worker {
                         continue;
                     }
                     self.env.metrics.frames_received.inc();
+                    if !self.is_within(key, Limit::Frames, 1) {
+                        return bytes.len();
+                    }
                     self.handle_frame(key, &frame);
                     // Replies pile up in one write, but not without end.
                     if self.replies.bytes.len() > REPLIES_BYTES_MAX {
@@ -155,7 +160,7 @@ impl Worker {
 
     /// People online in the session's room, on all nodes as far as is known; 0 in none.
     fn online(&mut self, key: Key) -> i32 {
-        let room = self.sessions.get_mut(key).and_then(|slot| slot.membership).map(|membership| membership.room);
+        let room = self.sessions.get_mut(key).and_then(|slot| slot.membership).map(Membership::room);
         let room = room.and_then(|index| self.rooms.get(index as usize)?.as_ref());
         room.map_or(0, |room| i32::try_from(room.shared.online_everywhere()).unwrap_or(i32::MAX))
     }
@@ -176,16 +181,27 @@ impl Worker {
                 return;
             }
         }
-        self.change_room(key, room);
-        self.reply(key, reply, room_reply(0, false), body);
+        let changed = self.change_room(key, room);
+        self.finish_room(key, reply, changed, body);
+    }
+
+    /// Answers CHANGE_ROOM. A classic session can't be told that there is no room: it would believe that it is in it.
+    fn finish_room(&mut self, key: Key, reply: ReplyTo, changed: bool, body: &[u8]) {
+        if changed {
+            self.reply(key, reply, room_reply(0, false), body);
+        } else if reply.extended {
+            self.refuse_reply(key, reply, Refusal::Unavailable, ROOMS_FULL);
+        } else {
+            self.end(key, CloseReason::Overloaded, Some(ROOMS_FULL), None);
+        }
     }
 
     pub(super) fn go_on_entering(&mut self, key: Key) {
         let input = self.sessions.get_mut(key).and_then(|slot| slot.input.as_mut());
         let Some((room, body)) = input.and_then(|input| input.entering.take()) else { return };
         if let Some(reply) = self.stop_waiting(key) {
-            self.change_room(key, Some(&room));
-            self.reply(key, reply, room_reply(0, false), &body);
+            let changed = self.change_room(key, Some(&room));
+            self.finish_room(key, reply, changed, &body);
             self.flush_replies(key);
         }
     }
@@ -236,8 +252,13 @@ impl Worker {
 
     fn authenticate(&mut self, key: Key, reply: ReplyTo, body: &[u8]) {
         let Some(slot) = self.sessions.get_mut(key) else { return };
-        let peer = slot.stream.peer_addr().ok();
-        let request = Connect { body, addr: self.env.addr(key), peer, extended: reply.extended, cookie: "" };
+        let peer = Self::client(slot);
+        let cookie = slot.guest.as_deref_mut().map(|guest| std::mem::take(&mut guest.cookie)).unwrap_or_default();
+        self.env.node.budget.sub(cookie.len());
+        if !self.take_place(key, peer) {
+            return;
+        }
+        let request = Connect { body, addr: self.env.addr(key), peer, extended: reply.extended, cookie: &cookie };
         let ticket = self.ticket(key);
         match self.env.link.connect(&request, ticket) {
             Answer::Now(outcome) => self.finish_auth(key, reply, outcome),
@@ -283,13 +304,18 @@ impl Worker {
         };
         slot.accepts = Some(self.accepts.intern(accepts));
         self.env.metrics.auth_accepted.inc();
-        if let Some(room) = connected.room {
-            self.join(key, &room);
+        self.settle(key);
+        let joined = connected.room.is_none_or(|room| self.join(key, &room));
+        if joined {
+            self.expire_at(key, connected.expires_at_ms);
+            self.reply_to_auth(key, reply);
         }
-        self.expire_at(key, connected.expires_at_ms);
-        self.reply_to_auth(key, reply);
+        // Logic has forgotten the former session already.
         if let Some(addr) = connected.replaced {
             self.replace(addr);
+        }
+        if !joined {
+            self.end(key, CloseReason::Overloaded, Some(ROOMS_FULL), None);
         }
     }
 
@@ -348,7 +374,7 @@ impl Worker {
     fn renew(&mut self, key: Key, reply: ReplyTo, body: &[u8]) {
         let ticket = self.ticket(key);
         let Some(slot) = self.sessions.get_mut(key) else { return };
-        let peer = slot.stream.peer_addr().ok();
+        let peer = Self::client(slot);
         let Some(session) = &slot.key else { return };
         match self.env.link.renew(&Renew { body, mid: slot.mid, key: session, peer }, ticket) {
             Answer::Now(outcome) => self.finish_renewal(key, reply, outcome),

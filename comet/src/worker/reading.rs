@@ -9,6 +9,7 @@ use super::frames::From;
 use super::{READS_PER_TURN, Worker};
 use crate::config::Config;
 use crate::gather::Gather;
+use crate::metrics::Limit;
 use crate::net::websocket::handshake::{Handshake, parse_upgrade};
 use crate::net::websocket::{Limits, Message, Opcode, Violation, encode};
 use crate::outbox::Way;
@@ -44,11 +45,10 @@ impl Worker {
                 }
                 Ok(count) => {
                     self.env.metrics.bytes_received.add(count as u64);
-                    if slot.tls.is_some() {
-                        self.take_ciphertext(key, &mut buffer[..count]);
-                    } else {
-                        self.take_bytes(key, &mut buffer[..count]);
+                    if self.env.config.limit.bytes.is_on() {
+                        self.is_within(key, Limit::Bytes, count);
                     }
+                    self.take_received(key, &mut buffer[..count]);
                     // Less than asked for: there is no more, but perhaps the end.
                     if count < buffer.len() && !to_end {
                         more = false;
@@ -114,6 +114,18 @@ impl Worker {
         }
     }
 
+    /// Takes what came from the socket: a proxy's header, ciphertext, or what the client says.
+    pub(super) fn take_received(&mut self, key: Key, bytes: &mut [u8]) {
+        let Some(slot) = self.sessions.get_mut(key) else { return };
+        if slot.guest.as_ref().is_some_and(|guest| guest.proxy_header.is_some()) {
+            self.take_proxy_header(key, bytes);
+        } else if slot.tls.is_some() {
+            self.take_ciphertext(key, bytes);
+        } else {
+            self.take_bytes(key, bytes);
+        }
+    }
+
     pub(super) fn take_bytes(&mut self, key: Key, bytes: &mut [u8]) {
         let Some(slot) = self.sessions.get_mut(key) else { return };
         if slot.is_ended() {
@@ -153,6 +165,9 @@ impl Worker {
         match parse_upgrade(&head, PATH) {
             Handshake::NeedMore => self.hold(key, head),
             Handshake::Accept(accept) => {
+                if let Err(denial) = self.welcome(key, &accept.headers) {
+                    return self.refuse_upgrade(key, &denial.response(PATH));
+                }
                 self.replies.put(Way::Reply, 0, |out| accept.put_response(out));
                 let used = accept.consumed;
                 if let Some(slot) = self.sessions.get_mut(key) {
@@ -163,13 +178,15 @@ impl Worker {
                     self.take_websocket(key, &mut head[used..]);
                 }
             }
-            Handshake::Reject { response, .. } => {
-                self.env.metrics.upgrades_refused.inc();
-                let mut farewell = Gather::default();
-                farewell.put_bytes(Way::Reply, 0, &response);
-                self.close(key, &farewell);
-            }
+            Handshake::Reject { response, .. } => self.refuse_upgrade(key, &response),
         }
+    }
+
+    fn refuse_upgrade(&mut self, key: Key, response: &[u8]) {
+        self.env.metrics.upgrades_refused.inc();
+        let mut farewell = Gather::default();
+        farewell.put_bytes(Way::Reply, 0, response);
+        self.close(key, &farewell);
     }
 
     fn take_websocket(&mut self, key: Key, bytes: &mut [u8]) {
@@ -212,6 +229,7 @@ impl Worker {
     fn take_message(&mut self, key: Key, message: Message<'_>) -> ControlFlow<()> {
         self.keep_echo_alive(key);
         match message {
+            Message::Ping(_) if !self.is_within(key, Limit::Frames, 1) => {}
             Message::Ping(payload) => self.replies.put(Way::Reply, 0, |out| encode::put_frame(out, Opcode::Pong, payload)),
             Message::Pong(_) => {}
             Message::Close { code, .. } => {

@@ -10,7 +10,9 @@ use super::commands::unix_ms;
 use super::secure::send;
 use super::writing::finish_torn_frame;
 use super::{Env, Worker};
+use crate::directory::RoomShared;
 use crate::encoding::ENCODINGS;
+use crate::metrics::Limit;
 use crate::net::sys;
 use crate::ring::ByteRing;
 use crate::room::{Audience, Member, Room, Turn, rest_us};
@@ -25,15 +27,31 @@ const SLICE_US: u128 = 500;
 type Sessions = Slab<crate::session::Slot>;
 
 impl Worker {
-    /// Makes a session a member of `name`; what is pushed from now on reaches it.
-    pub(super) fn join(&mut self, key: Key, name: &str) {
-        let Some(slot) = self.sessions.get_mut(key) else { return };
-        let encoding = slot.encoding().index();
-        let (fd, tls, blocked) = (slot.fd(), slot.tls.is_some(), slot.outbox.is_some());
-        let known = self.rooms_by_name.get(name).copied();
-        let name: Arc<str> =
-            known.and_then(|index| self.rooms[index as usize].as_ref()).map_or_else(|| name.into(), |room| room.name.clone());
-        let shared = self.env.node.rooms.join(&name, self.env.worker);
+    /// Makes a session a member of `name`; what is pushed from now on reaches it. `false` (and counted): the room is new, and
+    /// there are as many as there may be.
+    pub(super) fn join(&mut self, key: Key, name: &str) -> bool {
+        let claim = self.claim(name, false);
+        claim.map(|(name, shared)| self.seat(key, name, shared)).is_some()
+    }
+
+    /// Counts one more member of a room; `frees` says that another room will be gone for it.
+    fn claim(&self, name: &str, frees: bool) -> Option<(Arc<str>, Arc<RoomShared>)> {
+        let known = self.rooms_by_name.get(name).and_then(|index| self.rooms[*index as usize].as_ref());
+        let name: Arc<str> = known.map_or_else(|| name.into(), |room| room.name.clone());
+        let max = match self.env.config.limit.rooms_max {
+            0 => 0,
+            max => max + usize::from(frees),
+        };
+        let shared = self.env.node.rooms.join(&name, self.env.worker, max);
+        if shared.is_none() {
+            self.env.metrics.limit(Limit::Rooms);
+        }
+        Some((name, shared?))
+    }
+
+    /// Gives a session its place in a room in which it is counted already.
+    fn seat(&mut self, key: Key, name: Arc<str>, shared: Arc<RoomShared>) {
+        let known = self.rooms_by_name.get(&*name).copied();
         let index = known.unwrap_or_else(|| {
             let index = self.rooms_free.pop().unwrap_or_else(|| {
                 self.rooms.push(None);
@@ -44,34 +62,46 @@ impl Worker {
             self.env.metrics.rooms.inc();
             index
         });
+        let Some(slot) = self.sessions.get_mut(key) else { return };
+        let encoding = slot.encoding().index();
         let Some(room) = &mut self.rooms[index as usize] else { return };
         let audience = room.audiences[encoding].get_or_insert_default();
-        slot.membership = Some(Membership { room: index, member: audience.members.len() as u32 });
+        slot.membership = Some(Membership::new(index, audience.members.len() as u32));
+        let (fd, tls, blocked) = (slot.fd(), slot.tls.is_some(), slot.outbox.is_some());
         audience.members.push(Member { cursor: audience.ring.head(), fd, session: key, tls, blocked });
     }
 
-    /// Moves a session to another room, or out of the one it is in; to stay where it is loses it nothing.
-    pub(super) fn change_room(&mut self, key: Key, name: Option<&str>) {
-        let Some(slot) = self.sessions.get_mut(key) else { return };
-        let current = slot.membership.and_then(|membership| self.rooms.get(membership.room as usize)?.as_ref());
+    /// Moves a session to another room, or out of the one it is in; to stay where it is loses it nothing. `false`: as in
+    /// [`Worker::join`], and it stays where it is.
+    pub(super) fn change_room(&mut self, key: Key, name: Option<&str>) -> bool {
+        let Some(slot) = self.sessions.get_mut(key) else { return true };
+        let current = slot.membership.and_then(|membership| self.rooms.get(membership.room() as usize)?.as_ref());
         if current.is_some_and(|room| Some(&*room.name) == name) {
-            return;
+            return true;
         }
+        let alone = current.is_some_and(|room| room.shared.online() == 1);
+        let claim = match name.map(|name| self.claim(name, alone)) {
+            None => None,
+            Some(None) => return false,
+            Some(claim) => claim,
+        };
         self.leave_room(key);
         if let Some(outbox) = self.sessions.get_mut(key).and_then(|slot| slot.outbox.as_deref_mut()) {
             let (frames, bytes) = outbox.drop_room();
             self.env.node.budget.sub(bytes);
             self.env.metrics.drop_pushes(Drop::Closing, frames as u64);
         }
-        if let Some(name) = name {
-            self.join(key, name);
+        if let Some((name, shared)) = claim {
+            self.seat(key, name, shared);
         }
+        true
     }
 
     /// Ends a membership. A frame that is half written is finished; what was not begun is not sent any more.
     pub(super) fn leave_room(&mut self, key: Key) {
         let Some(slot) = self.sessions.get_mut(key) else { return };
-        let Some(Membership { room: index, member: at }) = slot.membership.take() else { return };
+        let Some(membership) = slot.membership.take() else { return };
+        let (index, at) = (membership.room(), membership.member);
         let encoding = slot.encoding().index();
         let Some(room) = &mut self.rooms[index as usize] else { return };
         let Some(audience) = &mut room.audiences[encoding] else { return };
@@ -81,7 +111,7 @@ impl Worker {
         self.env.metrics.drop_pushes(Drop::Closing, unsent as u64);
         if let Some(moved) = audience.members.get(at as usize).copied() {
             if let Some(slot) = self.sessions.get_mut(moved.session) {
-                slot.membership = Some(Membership { room: index, member: at });
+                slot.membership = Some(Membership::new(index, at));
             }
             // The pass may have been past this place already.
             room.pass.again = true;

@@ -92,8 +92,8 @@ impl Worker {
         self.env.metrics.fail_tls(fault);
         let Some(slot) = self.sessions.get_mut(key) else { return };
         if self.env.node.session_log.allow() {
-            let peer = slot.stream.peer_addr().map(|addr| addr.to_string()).unwrap_or_default();
-            tracing::debug!(peer, reason = fault.word(), "a TLS connection failed");
+            let client = Self::client(slot).map(|client| client.to_string()).unwrap_or_default();
+            tracing::debug!(client, reason = fault.word(), "a TLS connection failed");
         }
         if slot.is_live() || slot.is_ended() {
             self.leave(key);

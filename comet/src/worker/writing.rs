@@ -33,7 +33,7 @@ impl Worker {
         let accepts = slot.accepts.map(|id| self.accepts.get(id));
         let encoding = slot.encoding();
         let mut audience = slot.membership.and_then(|membership| {
-            let audience = self.rooms.get_mut(membership.room as usize)?.as_mut()?.audiences[encoding.index()].as_mut()?;
+            let audience = self.rooms.get_mut(membership.room() as usize)?.as_mut()?.audiences[encoding.index()].as_mut()?;
             Some((&audience.ring, audience.members.get_mut(membership.member as usize)?))
         });
         if let Some((ring, member)) = &mut audience {
@@ -106,7 +106,7 @@ impl Worker {
         let encoding = slot.encoding();
         let Some(outbox) = slot.outbox.as_deref_mut() else { return };
         if let Some(membership) = slot.membership
-            && let Some(Some(room)) = self.rooms.get_mut(membership.room as usize)
+            && let Some(Some(room)) = self.rooms.get_mut(membership.room() as usize)
             && let Some(audience) = &mut room.audiences[encoding.index()]
             && let Some(member) = audience.members.get_mut(membership.member as usize)
         {
@@ -201,7 +201,7 @@ impl Worker {
         let fd = slot.fd();
         let tls = slot.tls.as_deref_mut();
         let (Some(membership), Some(outbox)) = (slot.membership, slot.outbox.as_deref_mut()) else { return Progress::Done };
-        let Some(Some(room)) = self.rooms.get_mut(membership.room as usize) else { return Progress::Done };
+        let Some(Some(room)) = self.rooms.get_mut(membership.room() as usize) else { return Progress::Done };
         let Some(audience) = &mut room.audiences[encoding.index()] else { return Progress::Done };
         let Some(member) = audience.members.get_mut(membership.member as usize) else { return Progress::Done };
         let head = audience.ring.head();
@@ -249,7 +249,7 @@ impl Worker {
             self.env.metrics.blocked.dec();
         }
         if let Some(membership) = slot.membership {
-            self.tidy(membership.room);
+            self.tidy(membership.room());
         }
         let Some(slot) = self.sessions.get_mut(key) else { return };
         if slot.is_ended() {
@@ -262,7 +262,7 @@ impl Worker {
     fn mark_member(&mut self, key: Key, blocked: bool) {
         if let Some(slot) = self.sessions.get_mut(key)
             && let Some(membership) = slot.membership
-            && let Some(Some(room)) = self.rooms.get_mut(membership.room as usize)
+            && let Some(Some(room)) = self.rooms.get_mut(membership.room() as usize)
             && let Some(audience) = &mut room.audiences[slot.encoding().index()]
             && let Some(member) = audience.members.get_mut(membership.member as usize)
         {

@@ -48,11 +48,28 @@ struct State {
     upstream: Vec<(i32, Vec<u8>)>,
     later: Vec<Box<dyn FnOnce() + Send>>,
     made: u64,
+    /// Who came from where, with which cookie.
+    clients: HashMap<String, (String, String)>,
+    renewed_by: String,
 }
 
 impl FakeLogic {
     pub(crate) fn addr(&self, key: &str) -> Option<SessionAddr> {
         self.state.lock().unwrap().sessions.get(key).copied()
+    }
+
+    /// The address that a session came from, as it was told.
+    pub(crate) fn peer(&self, key: &str) -> String {
+        self.state.lock().unwrap().clients[key].0.clone()
+    }
+
+    pub(crate) fn cookie(&self, key: &str) -> String {
+        self.state.lock().unwrap().clients[key].1.clone()
+    }
+
+    /// The address that the last renewal came from.
+    pub(crate) fn renewed_by(&self) -> String {
+        self.state.lock().unwrap().renewed_by.clone()
     }
 
     pub(crate) fn registered(&self) -> usize {
@@ -107,6 +124,8 @@ impl LogicLink for FakeLogic {
         } else {
             auth.key
         };
+        let peer = request.peer.map(|peer| peer.to_string()).unwrap_or_default();
+        state.clients.insert(key.clone(), (peer, request.cookie.to_owned()));
         let replaced = state.sessions.insert(key.clone(), request.addr);
         state.registered.insert(request.addr, 0);
         let connected = Connected {
@@ -125,6 +144,7 @@ impl LogicLink for FakeLogic {
     }
 
     fn renew(&self, request: &Renew<'_>, _ticket: Ticket) -> Answer<Result<Renewed, Refused>> {
+        self.state.lock().unwrap().renewed_by = request.peer.map(|peer| peer.to_string()).unwrap_or_default();
         let refused = |message: String| Refused { reason: CloseReason::Unauthenticated, message, retry_after_ms: None };
         Answer::Now(match AuthRequest::parse(request.body) {
             Ok(auth) if auth.mid == request.mid => Ok(Renewed { expires_at_ms: expires_at_ms(&auth) }),

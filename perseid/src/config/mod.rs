@@ -37,9 +37,9 @@ pub use kind::Kind;
 pub use nearest::nearest;
 pub use print::{json, text};
 pub use problem::{Origin, Position, Problem, Problems};
-pub use rules::{RELATIONS, Relation};
+pub use rules::{LISTENER_KINDS, RELATIONS, Relation};
 pub use settings::{
-    Cluster, Comet, Events, Goim, Hooks, Job, Jwt, Log, Logic, Node, Room, SECTIONS, Settings, Telemetry, Tls, keys,
+    Cluster, Comet, Events, Goim, Hooks, Job, Jwt, Limit, Log, Logic, Node, Room, SECTIONS, Settings, Telemetry, Tls, keys,
 };
 pub use value::{Auth, HookFailure, LogFormat, TlsVersion, Value};
 

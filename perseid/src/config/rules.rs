@@ -18,6 +18,9 @@ const FRAME_OVERHEAD_BYTES: u64 = 72 + 16;
 /// The longest header that a client may send.
 const HEADER_BYTES_MAX: u64 = 256;
 
+/// Kinds of listeners for clients, in the order of the comet's transports.
+pub const LISTENER_KINDS: [&str; 4] = ["tcp", "ws", "tls", "wss"];
+
 /// One key may not be smaller than another.
 #[derive(Debug)]
 pub struct Relation {
@@ -81,7 +84,10 @@ pub(super) fn check(settings: &Settings, entries: &[Entry], doubtful: &[String])
     problems.extend(known.listeners(settings));
     problems.extend(known.exposure(settings));
     problems.extend(known.jwt_keys(settings));
-    problems.extend(known.any_origin(settings));
+    problems.extend(known.any_origin(settings, "logic.origins", &settings.logic.origins, "push"));
+    problems.extend(known.any_origin(settings, "comet.origins", &settings.comet.origins, "be any user"));
+    problems.extend(known.origins(settings));
+    problems.extend(known.proxy_protocol(settings));
     problems.extend(known.hook_url(settings));
     problems.extend(known.jwt_bind(settings));
     problems.extend(known.targets(settings));
@@ -208,15 +214,54 @@ impl<'a> Known<'a> {
         problems
     }
 
-    fn any_origin(&self, settings: &Settings) -> Option<Problem> {
-        let (origins, auth) = (self.get("logic.origins")?, self.get("logic.auth")?);
-        let any = settings.logic.origins.iter().any(|origin| origin == "*");
+    fn any_origin(&self, settings: &Settings, path: &str, list: &[String], may: &str) -> Option<Problem> {
+        let (origins, auth) = (self.get(path)?, self.get("logic.auth")?);
+        let any = list.iter().any(|origin| origin == "*");
         (any && settings.logic.auth == Auth::Insecure).then(|| Problem {
             place: Self::place(&[origins, auth]),
-            subject: "logic.origins".to_owned(),
-            what: format!("with logic.auth = \"insecure\" ({}) `*` would let any web page push", auth.origin),
+            subject: path.to_owned(),
+            what: format!("with logic.auth = \"insecure\" ({}) `*` would let any web page {may}", auth.origin),
             hint: Some("name the origins, as in https://app.example".to_owned()),
         })
+    }
+
+    fn origins(&self, settings: &Settings) -> Vec<Problem> {
+        let Some(entry) = self.get("comet.origins") else { return Vec::new() };
+        let is_origin = |text: &str| {
+            let host = text.split_once("://").map(|(_, host)| host).unwrap_or_default();
+            text == "*" || !(host.is_empty() || host.contains(['/', '@', ' ']))
+        };
+        let wrong = settings.comet.origins.iter().filter(|text| !is_origin(text));
+        let problem = |text: &String| Problem {
+            place: entry.origin.clone(),
+            subject: "comet.origins".to_owned(),
+            what: format!("`{text}` is no origin"),
+            hint: Some("write scheme and host, with a port if it is not the usual one: https://app.example".to_owned()),
+        };
+        wrong.map(problem).collect()
+    }
+
+    fn proxy_protocol(&self, settings: &Settings) -> Vec<Problem> {
+        let (Some(kinds), Some(proxies)) = (self.get("comet.proxy_protocol"), self.get("comet.proxies")) else {
+            return Vec::new();
+        };
+        let problem = |place, what: String, hint: &str| Problem {
+            place,
+            subject: "comet.proxy_protocol".to_owned(),
+            what,
+            hint: Some(hint.to_owned()),
+        };
+        let unknown = settings.comet.proxy_protocol.iter().filter(|kind| !LISTENER_KINDS.contains(&kind.as_str()));
+        let mut problems: Vec<Problem> = unknown
+            .map(|kind| {
+                problem(kinds.origin.clone(), format!("`{kind}` is no kind of listener"), "they are tcp, ws, tls and wss")
+            })
+            .collect();
+        if !settings.comet.proxy_protocol.is_empty() && settings.comet.proxies.is_empty() {
+            let what = format!("a PROXY header is believed only from comet.proxies, and that is empty ({})", proxies.origin);
+            problems.push(problem(Self::place(&[kinds, proxies]), what, "set comet.proxies to the addresses of the proxies"));
+        }
+        problems
     }
 
     fn exposure(&self, settings: &Settings) -> Vec<Problem> {

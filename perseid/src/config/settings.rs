@@ -90,6 +90,57 @@ settings! {
         /// The most sessions of this process. 0: as many as file descriptors allow, some of which are
         /// kept for HTTP and the log.
         sessions_max: usize = "0", count(0, 100_000_000), Reload;
+        /// Proxies in front of the clients' ports: what they say of whom they speak for is believed, in PROXY headers
+        /// (`comet.proxy_protocol`) and in `X-Forwarded-For` of WebSocket upgrades.
+        proxies: Vec<IpNet> = "", Kind::Networks, Reload;
+        /// Kinds of listeners (`tcp`, `ws`, `tls`, `wss`) where each connection has to begin with a PROXY header, version 1 or
+        /// 2, from one of `comet.proxies`. Any other connection there is closed, and counted.
+        proxy_protocol: Vec<String> = "", Kind::Texts, Reload;
+        /// Origins whose web pages may open a WebSocket: `https://app.example`, `https://*.app.example`, `*` for any. With
+        /// `auth = "insecure"` they come on top of pages of this machine and of this node's own name; elsewhere an empty list
+        /// means any. Clients that are no browsers send no origin and are let in.
+        origins: Vec<String> = "", Kind::Texts, Reload;
+        /// Names by which WebSocket clients may call this node (`Host`), beside its addresses, `localhost` and names without
+        /// a dot; `*.example.org` is all below. With `auth = "insecure"` any other name is refused; elsewhere an empty list
+        /// means any.
+        hosts: Vec<String> = "", Kind::Texts, Reload;
+    }
+
+    /// How many may come, and how fast; 0 is no limit everywhere. What is refused is counted in
+    /// `perseid_limited_total`. IPv6 addresses count by their /64. Sessions that are there stay when a limit is lowered.
+    limit: Limit {
+        /// How many connections a second may begin their handshake (TLS, upgrade, AUTH), over the whole node. Those above it
+        /// are closed before anything is done for them.
+        handshakes_per_second: u32 = "5000", integer(0, 10_000_000, "per second"), Reload;
+        /// How many of these may come at once after a pause. 0: as many as in a second.
+        handshakes_burst: u32 = "10000", count(0, 10_000_000), Reload;
+        /// How many connections may be in their handshake at a time, over the whole node.
+        handshakes_max: usize = "20000", count(0, 100_000_000), Reload;
+        /// How many connections a second may come from one address. Those above it are closed; behind a proxy that names its
+        /// clients in `X-Forwarded-For` they get HTTP 429.
+        connects_per_address_per_second: u32 = "0", integer(0, 1_000_000, "per second"), Reload;
+        /// How many of these may come at once after a pause. 0: as many as in a second.
+        connects_per_address_burst: u32 = "0", count(0, 1_000_000), Reload;
+        /// The most sessions from one address at a time. One more is refused with CONNECTION_LIMIT, before it is asked who it
+        /// is.
+        sessions_per_address_max: u32 = "0", count(0, 100_000_000), Reload;
+        /// How many frames (and WebSocket pings) a second one session may send. One that sends more is ended with
+        /// RATE_LIMITED.
+        frames_per_second: u32 = "0", integer(0, 10_000_000, "per second"), Reload;
+        /// How many of these may come at once after a pause. 0: as many as in a second.
+        frames_burst: u32 = "0", count(0, 10_000_000), Reload;
+        /// How many bytes a second one session may send, as they are on the wire. One that sends more is ended with
+        /// RATE_LIMITED.
+        bytes_per_second: u32 = "0", bytes(0, GIB), Reload;
+        /// How many of these may come at once after a pause. It is never less than one frame of `comet.body_bytes_max` and
+        /// 128 KiB. 0: as many as in a second.
+        bytes_burst: u32 = "0", bytes(0, GIB), Reload;
+        /// The most rooms of this node with somebody in them. To join a new one is refused then: extended sessions get ERROR
+        /// UNAVAILABLE and stay where they are, classic ones, and AUTH with a room, are ended with OVERLOADED.
+        rooms_max: usize = "0", count(0, 100_000_000), Reload;
+        /// Networks to which the limits of handshakes and of addresses do not apply. Behind a proxy that names its clients,
+        /// theirs are what counts.
+        exempt: Vec<IpNet> = "127.0.0.0/8, ::1", Kind::Networks, Reload;
     }
 
     /// What is shown on the TLS ports (`comet.tls`, `comet.wss`). SIGHUP reads the files again: new

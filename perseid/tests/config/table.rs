@@ -41,7 +41,9 @@ fn names_end_in_their_unit() {
         let unit_in_name = match key.kind {
             Kind::Integer { unit: "ms", .. } => key.name.ends_with("_ms") || key.name.ends_with("_ms_max"),
             Kind::Integer { unit: "µs", .. } => key.name.ends_with("_us"),
-            Kind::Bytes { .. } => key.name.ends_with("_bytes") || key.name.ends_with("_bytes_max"),
+            Kind::Bytes { .. } => {
+                key.name.ends_with("_bytes") || key.name.ends_with("_bytes_max") || key.name.starts_with("bytes_")
+            }
             _ => !key.name.contains("_ms") && !key.name.contains("_bytes") && !key.name.ends_with("_us"),
         };
         assert!(unit_in_name, "{}", key.path());
@@ -63,6 +65,8 @@ fn another(path: &str, kind: &Kind, default: &Value) -> String {
         (Kind::Text, _) if path.ends_with("url") => "https://example.org/".to_owned(),
         (Kind::Texts, _) if path == "events.keep" || path == "hooks.events" => "upstream".to_owned(),
         (Kind::Texts, _) if path == "hooks.urls" => "https://a.example/hook".to_owned(),
+        (Kind::Texts, _) if path == "comet.origins" => "https://a.example".to_owned(),
+        (Kind::Texts, _) if path == "comet.proxy_protocol" => "ws".to_owned(),
         (Kind::Networks, _) => "10.1.0.0/16".to_owned(),
         (Kind::Text | Kind::Texts, _) if path.starts_with("cluster.") => "name=host:1".to_owned(),
         (Kind::Text | Kind::Path | Kind::Texts, _) => "another".to_owned(),
@@ -113,6 +117,7 @@ fn every_key_reaches_its_field() {
         "jwt.key_file=key.pem",
         "tls.certificates=a",
         "tls.keys=a",
+        "comet.proxies=10.9.0.0/16",
         "hooks.secret_file=secrets",
         "cluster.certificate=a",
         "cluster.key=a",

@@ -84,6 +84,7 @@ pub enum Request<'a> {
 
 /// A session as the server sees it. Small, because a comet holds a million of them.
 #[derive(Clone, Copy, Debug)]
+#[repr(Rust, packed(4))]
 pub struct Session {
     deadline_ms: u64,
     phase: Phase,

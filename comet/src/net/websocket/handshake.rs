@@ -55,8 +55,60 @@ pub struct ClientHeaders<'a> {
     pub user_agent: Option<&'a str>,
     /// `Cookie`.
     pub cookie: Option<&'a str>,
-    /// `X-Forwarded-For`; of several lines the last, which the nearest proxy wrote.
-    pub x_forwarded_for: Option<&'a str>,
+    /// `X-Forwarded-For`: its last lines, in order. The last of all the nearest proxy wrote.
+    pub x_forwarded_for: ForwardedFor<'a>,
+}
+
+/// Lines of `X-Forwarded-For` that are kept: the right-most count.
+const FORWARDED_LINES_MAX: usize = 8;
+
+/// The last lines of `X-Forwarded-For`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ForwardedFor<'a> {
+    lines: [&'a str; FORWARDED_LINES_MAX],
+    len: usize,
+}
+
+impl<'a> ForwardedFor<'a> {
+    /// The lines, in order.
+    pub fn lines(&self) -> &[&'a str] {
+        &self.lines[..self.len]
+    }
+
+    fn push(&mut self, line: &'a str) {
+        if self.len == FORWARDED_LINES_MAX {
+            self.lines.rotate_left(1);
+            self.len -= 1;
+        }
+        self.lines[self.len] = line;
+        self.len += 1;
+    }
+}
+
+/// Why a request is not granted that is right as such.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Denial {
+    /// `Host` is not a name of this node.
+    ForeignHost,
+    /// `Origin` is that of a page that may not.
+    ForeignOrigin,
+    /// The node is full.
+    Full,
+    /// Too many come from there, or too fast.
+    TooMany,
+}
+
+impl Denial {
+    /// The whole response.
+    pub fn response(self, path: &str) -> Vec<u8> {
+        match self {
+            Self::ForeignHost => FOREIGN_HOST,
+            Self::ForeignOrigin => FOREIGN_ORIGIN,
+            Self::Full => FULL,
+            Self::TooMany => TOO_MANY,
+        }
+        .response(path)
+    }
 }
 
 impl Accept<'_> {
@@ -175,7 +227,7 @@ impl<'a> Fields<'a> {
         } else if is("cookie") {
             client.cookie = client.cookie.or(text().ok());
         } else if is("x-forwarded-for") {
-            client.x_forwarded_for = Some(text()?);
+            client.x_forwarded_for.push(text()?);
         } else if is("transfer-encoding") || (is("content-length") && text()? != "0") {
             // What a proxy takes for a body, we would take for frames.
             return Err(HAS_BODY);
@@ -258,6 +310,20 @@ const NO_HOST: Refusal = Refusal::new(400, "Bad Request", "The request has no Ho
 const HAS_BODY: Refusal = Refusal::new(400, "Bad Request", "A request that opens a WebSocket has no body.");
 const BAD_KEY: Refusal =
     Refusal::new(400, "Bad Request", "The Sec-WebSocket-Key header must be there once and be 16 bytes in base64.");
+const FOREIGN_HOST: Refusal = Refusal::new(
+    403,
+    "Forbidden",
+    "The Host header is not a name of this node. Where clients need not prove who they are, only its \
+     addresses, localhost\nand the names of comet.hosts are: an operator can add to them.",
+);
+const FOREIGN_ORIGIN: Refusal = Refusal::new(
+    403,
+    "Forbidden",
+    "Pages of this Origin may not open a WebSocket here. An operator can add it to comet.origins.",
+);
+const FULL: Refusal = Refusal::new(503, "Service Unavailable", "This node is full. Come back later.").with("Retry-After: 10\r\n");
+const TOO_MANY: Refusal =
+    Refusal::new(429, "Too Many Requests", "Too many connections come from there. Come back later.").with("Retry-After: 10\r\n");
 const NOT_HERE: Refusal = Refusal::new(404, "Not Found", "There is nothing at this path.");
 const NOT_GET: Refusal = Refusal::new(405, "Method Not Allowed", "A WebSocket is opened with GET.").with("Allow: GET\r\n");
 const NOT_AN_UPGRADE: Refusal = Refusal::new(

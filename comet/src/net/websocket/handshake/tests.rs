@@ -43,9 +43,10 @@ fn the_example_of_the_rfc() {
         origin: Some("http://im.example"),
         user_agent: Some("test/1"),
         cookie: Some("a=1; b=2"),
-        x_forwarded_for: Some("192.0.2.1, 192.0.2.2"),
+        x_forwarded_for: accept.headers.x_forwarded_for,
     };
     assert_eq!(accept.headers, headers);
+    assert_eq!(headers.x_forwarded_for.lines(), ["192.0.2.1, 192.0.2.2"]);
     let mut response = Vec::new();
     accept.put_response(&mut response);
     assert_eq!(
@@ -89,7 +90,11 @@ fn variants_that_are_granted() {
         accepted(&GOOD.replace(from, to));
     }
     let lines = GOOD.replace("192.0.2.2", "192.0.2.2\r\nX-Forwarded-For: 192.0.2.3");
-    assert_eq!(accepted(&lines).headers.x_forwarded_for, Some("192.0.2.3"));
+    assert_eq!(accepted(&lines).headers.x_forwarded_for.lines(), ["192.0.2.1, 192.0.2.2", "192.0.2.3"]);
+    let many: String = (1..=20).map(|last| format!("X-Forwarded-For: 192.0.2.{last}\r\n")).collect();
+    let lines = GOOD.replace("X-Forwarded-For: 192.0.2.1, 192.0.2.2\r\n", &many);
+    let last: Vec<String> = (13..=20).map(|last| format!("192.0.2.{last}")).collect();
+    assert_eq!(accepted(&lines).headers.x_forwarded_for.lines(), last);
 }
 
 #[test]
@@ -182,4 +187,16 @@ fn heads_are_bounded() {
     let own_lines = GOOD.matches("\r\n").count() - 2;
     accepted(&with_lines(HEADERS_MAX - own_lines));
     assert_eq!(refused(with_lines(HEADERS_MAX - own_lines + 1).as_bytes()).0, 431);
+}
+
+#[test]
+fn denials_are_whole_responses() {
+    let table = [(Denial::ForeignHost, 403), (Denial::ForeignOrigin, 403), (Denial::Full, 503), (Denial::TooMany, 429)];
+    for (denial, status) in table {
+        let text = String::from_utf8(denial.response("/sub")).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{head}");
+        assert!(head.contains(&format!("\r\nContent-Length: {}\r\n", body.len())), "{head}");
+        assert_eq!(head.contains("Retry-After: "), status != 403, "{head}");
+    }
 }
