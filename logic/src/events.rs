@@ -15,7 +15,7 @@ mod restore;
 mod still;
 mod users;
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -74,18 +74,32 @@ pub struct Feed {
     /// Ends of sessions that the log would not take, oldest first. Never more than there were sessions when it began to
     /// refuse, because nobody is let in meanwhile.
     waiting: Mutex<VecDeque<Held>>,
-    waiting_len: AtomicUsize,
+    /// How many wait, those that are on their way into the log again among them.
+    unsettled: AtomicUsize,
     written: [AtomicU64; EventKind::PUBLIC.len()],
     refused: [AtomicU64; EventKind::PUBLIC.len()],
     crashed: AtomicU64,
+    /// Sessions of other comets that were online when this process began, and of which it is not known yet whether they are.
+    unconfirmed: Mutex<HashMap<SessionAddr, Event>>,
 }
 
-/// A record that waits for the log.
+/// A record that may have to wait for the log.
+#[derive(Clone)]
 struct Held {
-    key: Vec<u8>,
+    unit: Bytes,
     value: Bytes,
-    /// What it tells of.
-    kind: EventKind,
+    /// What is in it, for the counters.
+    kinds: &'static [EventKind],
+}
+
+impl Held {
+    fn new(unit: Vec<u8>, events: Vec<Event>, kinds: &'static [EventKind]) -> Self {
+        Self { unit: Bytes::from(unit), value: Bytes::from(Events { events }.encode_to_vec()), kinds }
+    }
+
+    fn offer(&self, feed: &Feed, done: impl FnOnce(Result<Offset, AppendError>) + Send + 'static) -> Offered {
+        offer(&*feed.log, &self.unit, self.value.clone(), done)
+    }
 }
 
 impl Feed {
@@ -98,10 +112,11 @@ impl Feed {
             clock,
             newest: watch::Sender::new(0),
             waiting: Mutex::default(),
-            waiting_len: AtomicUsize::new(0),
+            unsettled: AtomicUsize::new(0),
             written: Default::default(),
             refused: Default::default(),
             crashed: AtomicU64::new(0),
+            unconfirmed: Mutex::default(),
         })
     }
 
@@ -158,7 +173,7 @@ impl Feed {
     fn settle_upstream(&self, result: Result<Offset, AppendError>) -> Result<(), Refusal> {
         match result {
             Ok(offset) => {
-                self.wrote(offset, [EventKind::Upstream]);
+                self.wrote(offset, &[EventKind::Upstream]);
                 Ok(())
             }
             Err(error) => {
@@ -168,53 +183,54 @@ impl Feed {
         }
     }
 
-    /// Writes the end of a session, or the beginning of one that lives already, now or later: it is not lost while this process
-    /// lives.
-    fn keep(self: &Arc<Self>, key: Vec<u8>, events: &Events) {
+    /// Keeps the end of a session that the log does not take: it is not lost while this process lives.
+    fn hold(&self, held: Held) {
+        held.kinds.iter().for_each(|kind| self.refused(*kind));
         let mut waiting = self.waiting();
-        let kind = events.events.first().map_or(EventKind::SessionOffline, Event::kind);
-        waiting.push_back(Held { key, value: Bytes::from(events.encode_to_vec()), kind });
-        self.waiting_len.store(waiting.len(), Relaxed);
-        self.write_waiting(waiting);
+        waiting.push_back(held);
+        self.unsettled.fetch_add(1, Relaxed);
+    }
+
+    /// Whether no end of a session waits.
+    fn is_settled(&self) -> bool {
+        self.unsettled.load(Relaxed) == 0
     }
 
     /// Writes what waits, as far as the log takes it; whether nothing waits any more.
     pub fn flush(self: &Arc<Self>) -> bool {
-        if self.waiting_len.load(Relaxed) == 0 {
+        if self.is_settled() {
             return true;
         }
-        self.write_waiting(self.waiting())
-    }
-
-    fn write_waiting(self: &Arc<Self>, mut waiting: MutexGuard<'_, VecDeque<Held>>) -> bool {
-        while let Some(Held { key, value, kind }) = waiting.pop_front() {
-            let (feed, again) = (self.clone(), Held { key: key.clone(), value: value.clone(), kind });
-            let done = move |result| feed.kept(again, result);
-            match offer(&*self.log, &key, value.clone(), done) {
+        let mut waiting = self.waiting();
+        while let Some(held) = waiting.pop_front() {
+            let (feed, again) = (self.clone(), held.clone());
+            match held.offer(self, move |result| feed.kept(again, result)) {
                 Offered::Coming => {}
-                Offered::Durable(offset) => self.wrote(offset, [kind]),
+                Offered::Durable(offset) => self.settle(offset, held.kinds),
                 Offered::Refused(_) => {
-                    self.refused(kind);
-                    waiting.push_front(Held { key, value, kind });
+                    held.kinds.iter().for_each(|kind| self.refused(*kind));
+                    waiting.push_front(held);
                     break;
                 }
             }
         }
-        self.waiting_len.store(waiting.len(), Relaxed);
-        waiting.is_empty()
+        self.is_settled()
     }
 
-    /// On the log's thread: it has it, or has given it up.
+    /// On the log's thread: it has what waited, or has given it up.
     fn kept(&self, held: Held, result: Result<Offset, AppendError>) {
         match result {
-            Ok(offset) => self.wrote(offset, [held.kind]),
+            Ok(offset) => self.settle(offset, held.kinds),
             Err(_) => {
-                self.refused(held.kind);
-                let mut waiting = self.waiting();
-                waiting.push_back(held);
-                self.waiting_len.store(waiting.len(), Relaxed);
+                held.kinds.iter().for_each(|kind| self.refused(*kind));
+                self.waiting().push_back(held);
             }
         }
+    }
+
+    fn settle(&self, offset: Offset, kinds: &[EventKind]) {
+        self.wrote(offset, kinds);
+        self.unsettled.fetch_sub(1, Relaxed);
     }
 
     fn waiting(&self) -> MutexGuard<'_, VecDeque<Held>> {
@@ -223,9 +239,9 @@ impl Feed {
     }
 
     /// Counts what is durable at `offset`, and wakes those who wait for it.
-    fn wrote<const N: usize>(&self, offset: Offset, kinds: [EventKind; N]) {
+    fn wrote(&self, offset: Offset, kinds: &[EventKind]) {
         for kind in kinds {
-            count(&self.written, kind);
+            count(&self.written, *kind);
         }
         self.newest.send_if_modified(|newest| {
             let newer = offset > *newest;
@@ -251,7 +267,7 @@ impl Feed {
         FeedSnapshot {
             written: by_kind(&self.written),
             refused: by_kind(&self.refused),
-            waiting: self.waiting_len.load(Relaxed) as u64,
+            waiting: self.unsettled.load(Relaxed) as u64,
             crashed: self.crashed.load(Relaxed),
         }
     }

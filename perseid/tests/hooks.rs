@@ -192,6 +192,30 @@ fn a_calm_end_tells_of_everybody_before_it_ends() {
     assert_eq!(Metrics::of(&mut server.http()).get("perseid_events_crashed_total"), 0);
 }
 
+/// A session outlives what the log keeps: its end after a crash is told all the same.
+#[test]
+fn a_session_that_the_log_has_forgotten_ends_once() {
+    let receiver = Receiver::taking();
+    let small = ["--set", "log.segment_bytes=4MiB", "--set", "log.retention_bytes=8MiB", "--set", "events.hold_bytes_max=8MiB"];
+    let (_dir, _file, server) = start(&receiver.url(), &small);
+    let client = Client::user(&server, Transport::Tcp, 7);
+    let began = receiver.wait_events(1).remove(0);
+    let mut http = server.http();
+    let body = "x".repeat(500_000);
+    until_eq("its beginning to be gone from the log", &true, || {
+        http.goim_push("all?operation=2000", body.as_bytes());
+        support::measure::stat(&mut http, "/log/first") > 2
+    });
+    let server = server.kill9().restart();
+    drop(client);
+    let events = receiver.wait_events(2);
+    assert_eq!((&events[1]["session"], &events[1]["reason"], &events[1]["mid"]), (&began["session"], &json!("CRASH"), &json!(7)));
+    assert_eq!((&events[1]["since_ms"], &events[1]["sessions"]), (&began["since_ms"], &json!(0)));
+    let server = server.kill9().restart();
+    let _client = Client::user(&server, Transport::Tcp, 8);
+    assert_eq!(receiver.wait_events(3)[2]["type"], "session.online");
+}
+
 #[test]
 fn a_receiver_that_hangs_delays_nobody() {
     let receiver = Receiver::start(|_| Reply::Hang);
@@ -248,5 +272,47 @@ fn mistakes_in_the_configuration_are_told_with_their_place() {
         let stderr = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(2), "{set}: {stderr}");
         assert!(stderr.contains(says) && stderr.contains("--set"), "{set}: {stderr}");
+    }
+}
+
+/// The check of a signature as docs/events.md tells it, on what a receiver really got. Languages that are not installed here
+/// are passed over, and said so.
+#[test]
+fn the_documented_checks_of_a_signature_hold() {
+    let receiver = Receiver::taking();
+    let (dir, _file, server) = start(&receiver.url(), &[]);
+    let _client = Client::user(&server, Transport::Tcp, 7);
+    let got = receiver.wait("an event", |got| !got.is_empty()).remove(0);
+    let doc = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/events.md")).unwrap();
+    let block = |language: &str| {
+        let (_, rest) = doc.split_once(&format!("```{language}\n")).unwrap();
+        rest.split("```").next().unwrap().to_owned()
+    };
+    let (header, body) = (&got.signature, dir.path().join("body"));
+    std::fs::write(&body, &got.body).unwrap();
+    let body = body.display();
+    let good = "0123456789abcdef";
+    let python = format!(
+        "{}\nbody = open({:?}, 'rb').read()\nprint([is_perseid({header:?}, b, s) for b, s in [(body, {good:?}), (body + b' ', {good:?}), (body, 'another')]])",
+        block("python"),
+        body.to_string()
+    );
+    let js = format!(
+        "{}\nimport {{ readFileSync }} from 'node:fs';\nconst body = readFileSync({:?});\nconst more = Buffer.concat([body, Buffer.from(' ')]);\nconsole.log(JSON.stringify([[body, {good:?}], [more, {good:?}], [body, 'another']].map(([b, s]) => isPerseid({header:?}, b, s))));",
+        block("js"),
+        body.to_string()
+    );
+    for (program, file, text, says) in
+        [("python3", "check.py", python, "[True, False, False]"), ("node", "check.mjs", js, "[true,false,false]")]
+    {
+        let path = dir.path().join(file);
+        std::fs::write(&path, text).unwrap();
+        match std::process::Command::new(program).arg(&path).output() {
+            Err(error) => println!("{program} is not here: {error}"),
+            Ok(output) => {
+                let errors = String::from_utf8_lossy(&output.stderr);
+                assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), says, "{program}: {errors}");
+            }
+        }
     }
 }

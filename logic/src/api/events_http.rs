@@ -23,8 +23,8 @@ const LIMIT_DEFAULT: usize = 100;
 const LIMIT_MAX: usize = 1000;
 /// Above this an answer takes no further events, bytes.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
-/// How much of the log one request reads to find events, records; then it says how far it came.
-const SCAN_RECORDS_MAX: usize = 200_000;
+/// How often one look at the log reads, about 1 MiB each; then it says how far it came.
+const READS_MAX: usize = 64;
 /// The longest time that a request may wait for events, ms.
 const WAIT_MS_MAX: u64 = 60_000;
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -55,6 +55,8 @@ struct Found {
     events: Vec<Event>,
     next: Offset,
     skipped: u64,
+    /// The look ended before the log did.
+    more: bool,
 }
 
 impl Question {
@@ -117,9 +119,8 @@ async fn answer(api: &Api, feed: &Arc<Feed>, question: Question) -> Result<Found
         if !found.events.is_empty() || question.wait_ms == 0 || tokio::time::Instant::now() >= deadline {
             return Ok(found);
         }
-        let full_scan = found.next.saturating_sub(after) >= SCAN_RECORDS_MAX as u64;
         after = found.next;
-        if full_scan {
+        if found.more {
             continue;
         }
         let Ok(_waiter) = api.event_waiters.try_acquire() else {
@@ -151,8 +152,7 @@ async fn look(api: &Api, feed: &Arc<Feed>, question: Arc<Question>, after: Offse
 fn collect(reader: &mut dyn LogReader, question: &Question, after: Offset) -> Result<Found, perseid_log::LogError> {
     let mut found = Found { next: after, ..Found::default() };
     let mut bytes = 0;
-    let mut scanned = 0;
-    loop {
+    for _ in 0..READS_MAX {
         let mut records = VecDeque::from(reader.read()?);
         if records.is_empty() {
             return Ok(found);
@@ -168,12 +168,12 @@ fn collect(reader: &mut dyn LogReader, question: &Question, after: Offset) -> Re
             bytes += events.iter().map(Message::encoded_len).sum::<usize>();
             found.next = record.offset;
             found.events.extend(events);
-            scanned += 1;
         }
-        if found.events.len() >= question.limit || scanned >= SCAN_RECORDS_MAX {
+        if found.events.len() >= question.limit {
             return Ok(found);
         }
     }
+    Ok(Found { more: true, ..found })
 }
 
 fn wanted(record: &Record, kinds: &[EventKind]) -> Vec<Event> {

@@ -12,7 +12,7 @@ use prost::Message;
 use tokio::sync::{oneshot, watch};
 
 use super::offer::{Offered, offer};
-use super::presence::{Presence, Stripe, event_of, reason_word};
+use super::presence::{Keys, Presence, Stripe, event_of, reason_word};
 use super::unit;
 use crate::snowflake::LEAD_MS_MAX;
 use crate::verdict::Verdict;
@@ -48,7 +48,7 @@ pub(super) struct Pending {
 enum Try {
     Answered(Outcome),
     Coming(oneshot::Receiver<Outcome>),
-    /// Another one with this key is on its way.
+    /// Another one with this key is on its way, in or out.
     After(SessionRow, watch::Receiver<()>),
 }
 
@@ -91,9 +91,15 @@ impl Presence {
             return Try::Answered(Err(OpenError::Unavailable));
         }
         let mut stripe = self.stripe(&session.key);
-        if let Some(pending) = stripe.get(&session.key) {
-            let over = pending.over.subscribe();
+        let before = stripe.pending.get(&session.key).map(|pending| &pending.over);
+        if let Some(over) = before.or_else(|| stripe.leaving.get(&session.key)) {
+            let over = over.subscribe();
             return Try::After(session, over);
+        }
+        // Now, that no session of this key can end: the last one may be among those that wait.
+        if !self.feed.is_settled() {
+            self.feed.refused(EventKind::SessionOnline);
+            return Try::Answered(Err(OpenError::Unavailable));
         }
         let old = self.registry.row(&session.key);
         let old_mid = old.as_ref().map_or(session.mid, |old| old.mid);
@@ -122,19 +128,19 @@ impl Presence {
         let pending = Pending { session, takeover, old, ended: None, old_ended: None, tell, over };
         match offered {
             Offered::Coming => {
-                stripe.insert(pending.session.key.clone(), pending);
+                stripe.pending.insert(pending.session.key.clone(), pending);
                 Try::Coming(told)
             }
-            Offered::Durable(offset) => Try::Answered(self.complete(&pending, Ok(offset))),
-            Offered::Refused(error) => Try::Answered(self.complete(&pending, Err(error))),
+            Offered::Durable(offset) => Try::Answered(self.complete(&mut stripe, &pending, Ok(offset))),
+            Offered::Refused(error) => Try::Answered(self.complete(&mut stripe, &pending, Err(error))),
         }
     }
 
     /// On the log's thread: it has the online, or has given it up.
     fn finish(self: &Arc<Self>, key: &perseid_protocol::SessionKey, result: Result<Offset, AppendError>) {
         let mut stripe = self.stripe(key);
-        let Some(pending) = stripe.remove(key) else { return };
-        let outcome = self.complete(&pending, result);
+        let Some(pending) = stripe.pending.remove(key) else { return };
+        let outcome = self.complete(&mut stripe, &pending, result);
         drop::<Stripe<'_>>(stripe);
         let (session, begun) = (pending.session, outcome.is_ok());
         if pending.tell.send(outcome).is_err() && begun {
@@ -142,8 +148,7 @@ impl Presence {
         }
     }
 
-    /// The stripe of its key is locked.
-    fn complete(self: &Arc<Self>, pending: &Pending, result: Result<Offset, AppendError>) -> Outcome {
+    fn complete(self: &Arc<Self>, keys: &mut Keys, pending: &Pending, result: Result<Offset, AppendError>) -> Outcome {
         let Pending { session, takeover, old, .. } = pending;
         let Ok(offset) = result else {
             self.feed.refused(EventKind::SessionOnline);
@@ -154,23 +159,23 @@ impl Presence {
             }
             drop(users);
             if let (Some(old), Some(reason)) = (old, pending.old_ended) {
-                self.say_offline(old, reason);
+                self.say_offline(keys, old, reason);
             }
             return Err(OpenError::Unavailable);
         };
-        self.feed.wrote(offset, [EventKind::SessionOnline]);
+        self.feed.wrote(offset, &[EventKind::SessionOnline]);
         if old.is_some() {
-            self.feed.wrote(offset, [EventKind::SessionOffline]);
+            self.feed.wrote(offset, &[EventKind::SessionOffline]);
         }
         // All changes of this key went through here, so the registry can't find it taken.
         let Ok(replaced) = self.registry.open(borrowed(session), *takeover) else {
-            self.say_offline(session, CloseReason::Internal.word());
+            self.say_offline(keys, session, CloseReason::Internal.word());
             return Err(OpenError::KeyTaken);
         };
         if let Some(reason) = pending.ended
             && self.registry.close(&session.key, session.mid, session.addr)
         {
-            self.say_offline(session, reason);
+            self.say_offline(keys, session, reason);
         }
         Ok(replaced)
     }

@@ -7,14 +7,17 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use perseid_log::{AppendError, Offset};
 use perseid_protocol::push::SessionAddr;
 use perseid_protocol::{CloseReason, SessionKey};
-use perseid_rpc::{Event, EventKind, Events};
+use perseid_rpc::{Event, EventKind};
 use perseid_store::{SessionRegistry, SessionRow};
+use tokio::sync::watch;
 
+use super::offer::Offered;
 use super::open::Pending;
 use super::users::Users;
-use super::{Feed, at, unit};
+use super::{Feed, Held, at, unit};
 
 /// How many locks keys share.
 const STRIPES: usize = 256;
@@ -27,12 +30,21 @@ pub struct Presence {
     pub(super) feed: Arc<Feed>,
     pub(super) registry: Arc<dyn SessionRegistry>,
     pub(super) users: Users,
-    stripes: Box<[Mutex<HashMap<SessionKey, Pending>>]>,
+    stripes: Box<[Mutex<Keys>]>,
     hasher: RandomState,
 }
 
-/// The sessions on their way of some keys; of these keys nobody else changes a session meanwhile.
-pub(super) type Stripe<'a> = MutexGuard<'a, HashMap<SessionKey, Pending>>;
+/// What is on its way into the log, of some keys. Of one key one thing at a time: a log may refuse a record and take a later one.
+#[derive(Default)]
+pub(super) struct Keys {
+    /// Sessions that begin.
+    pub(super) pending: HashMap<SessionKey, Pending>,
+    /// Sessions that have ended. Dropped when that is settled: others wait for it.
+    pub(super) leaving: HashMap<SessionKey, watch::Sender<()>>,
+}
+
+/// Some keys, locked: nobody else changes a session of one.
+pub(super) type Stripe<'a> = MutexGuard<'a, Keys>;
 
 impl Presence {
     /// Over a registry that changes through this only.
@@ -57,25 +69,52 @@ impl Presence {
     /// Ends a session, for `reason` or by itself (`None`). False, and nothing is changed, if it is not there any more.
     pub fn end(self: &Arc<Self>, key: &SessionKey, mid: i64, addr: SessionAddr, reason: Option<CloseReason>) -> bool {
         let mut stripe = self.stripe(key);
-        if let Some(pending) = stripe.get_mut(key) {
+        if let Some(pending) = stripe.pending.get_mut(key) {
             return self.end_pending(pending, addr, reason);
         }
         let Some(row) = self.registry.row(key).filter(|row| row.addr == addr && row.mid == mid) else { return false };
         let closed = self.registry.close(key, mid, addr);
         if closed {
-            self.say_offline(&row, reason_word(reason));
+            self.say_offline(&mut stripe, &row, reason_word(reason));
         }
         closed
     }
 
-    /// Writes that a session has ended. The stripe of its key is locked.
-    pub(super) fn say_offline(&self, row: &SessionRow, reason: &str) {
+    /// Writes that a session has ended.
+    pub(super) fn say_offline(self: &Arc<Self>, keys: &mut Keys, row: &SessionRow, reason: &str) {
         let now_ms = self.feed.now_ms();
         let mut users = self.users.lock(row.mid, row.mid);
         let mut event = event_of(row, EventKind::SessionOffline, self.feed.ids.next(now_ms).id, now_ms);
         event.sessions = users.add(row.mid, false);
         event.reason = reason.to_owned();
-        self.feed.keep(unit(row.mid, &event.key), &Events { events: vec![event] });
+        let held = Held::new(unit(row.mid, &event.key), vec![event], &[EventKind::SessionOffline]);
+        // With its user locked, so that counts are in the order of the log.
+        self.say(keys, &row.key, held);
+    }
+
+    /// Writes what is so already, now or later.
+    pub(super) fn say(self: &Arc<Self>, keys: &mut Keys, key: &SessionKey, held: Held) {
+        if !self.feed.is_settled() || keys.leaving.contains_key(key) {
+            // Behind those that wait already.
+            return self.feed.hold(held);
+        }
+        let (presence, of, again) = (self.clone(), key.clone(), held.clone());
+        match held.offer(&self.feed, move |result| presence.said(&of, again, result)) {
+            Offered::Coming => _ = keys.leaving.insert(key.clone(), watch::Sender::new(())),
+            Offered::Durable(offset) => self.feed.wrote(offset, held.kinds),
+            Offered::Refused(_) => self.feed.hold(held),
+        }
+    }
+
+    /// On the log's thread: it has that, or has given it up.
+    fn said(&self, key: &SessionKey, held: Held, result: Result<Offset, AppendError>) {
+        let mut stripe = self.stripe(key);
+        match result {
+            Ok(offset) => self.feed.wrote(offset, held.kinds),
+            Err(_) => self.feed.hold(held),
+        }
+        // Whoever waits for this finds what is said above.
+        stripe.leaving.remove(key);
     }
 }
 

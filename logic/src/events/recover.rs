@@ -1,9 +1,9 @@
 //! After a crash: sessions that the log has a beginning of, and no end.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, PoisonError};
 
 use bytes::Bytes;
 use perseid_log::{AppendError, Offset, Topic};
@@ -11,11 +11,13 @@ use perseid_protocol::push::SessionAddr;
 use perseid_rpc::{Event, EventKind, Events};
 use prost::Message;
 
+#[cfg(doc)]
+use super::Presence;
 use super::offer::{Offered, offer};
 use super::{Feed, unit};
 
 /// Why a session ended whose node ended without a farewell.
-const CRASH: &str = "CRASH";
+pub(super) const CRASH: &str = "CRASH";
 
 /// Ends in one record, and records on their way at a time.
 const CHUNK: usize = 100;
@@ -80,11 +82,12 @@ fn addr_of(event: &Event) -> SessionAddr {
 
 impl Feed {
     /// Goes on where the log ends, and writes the ends of the sessions that were online when the process ended without a farewell, and waits until they are
-    /// durable; gives how many they were. To be called before any session begins. Blocks.
+    /// durable; gives how many they were. `own`: whether the sessions of a comet ended with this process; those of others may
+    /// live, and have time to say so ([`Presence::give_up_unconfirmed`]). To be called before any session begins. Blocks.
     ///
     /// # Errors
     /// A log that can't be read, or takes nothing, for people. What was written by then is not written again.
-    pub fn recover(self: &Arc<Self>) -> Result<usize, String> {
+    pub fn recover(self: &Arc<Self>, own: impl Fn(u32) -> bool) -> Result<usize, String> {
         let mut unpaired = Unpaired::default();
         let mut reader = self.log.reader(0);
         loop {
@@ -93,7 +96,7 @@ impl Feed {
                 break;
             }
             for record in records.iter().filter(|record| record.topic == Topic::Events) {
-                self.wrote(record.offset, []);
+                self.wrote(record.offset, &[]);
                 match Events::decode(record.value.clone()) {
                     Ok(record) => record.events.into_iter().for_each(|event| unpaired.take(event)),
                     Err(error) => tracing::error!(offset = record.offset, %error, "a record of events makes no sense"),
@@ -104,6 +107,8 @@ impl Feed {
         if !self.wanted.sessions {
             return Ok(0);
         }
+        let others: HashMap<_, _> = unpaired.online.extract_if(|addr, _| !own(addr.node)).collect();
+        *self.unconfirmed.lock().unwrap_or_else(PoisonError::into_inner) = others;
         let now_ms = self.now_ms();
         let ends = unpaired.ends(now_ms, || self.ids.next(now_ms).id);
         self.write_ends(&ends)?;
@@ -137,7 +142,7 @@ impl Feed {
         for told in ahead.drain(..) {
             // An offer is always answered.
             let offset = told.recv().map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
-            self.wrote(offset, []);
+            self.wrote(offset, &[]);
         }
         Ok(())
     }

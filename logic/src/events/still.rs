@@ -55,6 +55,9 @@ impl Presence {
     /// # Errors
     /// The log did not take it, for people: what is older must stay.
     pub fn repeat_all(self: &Arc<Self>) -> Result<Offset, String> {
+        if self.feed.has_unconfirmed() {
+            return Err("some sessions of other comets are not known to live yet".to_owned());
+        }
         let from = self.feed.log.status().end + 1;
         let mut keys = self.registry.keys();
         for round in 0..ROUNDS {
@@ -83,8 +86,8 @@ impl Presence {
         let (tell, told) = channel();
         let now_ms = self.feed.now_ms();
         let stripe = self.stripe(first);
-        beginning.extend(keys.iter().filter(|key| stripe.contains_key(*key)).cloned());
-        let rows = keys.iter().filter(|key| !stripe.contains_key(*key)).filter_map(|key| self.registry.row(key));
+        beginning.extend(keys.iter().filter(|key| stripe.pending.contains_key(*key)).cloned());
+        let rows = keys.iter().filter(|key| !stripe.pending.contains_key(*key)).filter_map(|key| self.registry.row(key));
         let events: Vec<_> = rows.map(|row| event_of(&row, EventKind::SessionStill, 0, now_ms)).collect();
         if events.is_empty() {
             return Ok(());

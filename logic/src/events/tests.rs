@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 
 use perseid_log::{
@@ -9,7 +10,7 @@ use perseid_log::{
     Topic,
 };
 use perseid_protocol::{CloseReason, SessionKey};
-use perseid_store::{MemoryRegistry, NewSession, Takeover};
+use perseid_store::{MemoryRegistry, NewSession, Restored, Takeover};
 
 use super::*;
 use EventKind::{SessionOffline as Off, SessionOnline as On, SessionStill as Still};
@@ -63,15 +64,12 @@ impl EventLog for Moody {
             done(Err(AppendError::Overloaded));
             return;
         }
-        let mut held = self.held.lock().unwrap();
-        // In order: what comes after something that is held is held, too.
-        if self.holds.load(SeqCst) || !held.is_empty() {
-            held.push((topic, value, done));
-            return;
+        // It may even refuse one, later, and take another meanwhile.
+        if self.holds.load(SeqCst) {
+            self.held.lock().unwrap().push((topic, value, done));
+        } else {
+            done(Ok(self.take(topic, value)));
         }
-        let offset = self.take(topic, value);
-        drop(held);
-        done(Ok(offset));
     }
 
     fn subscribe(&self, _: &str, _: Start, _: Box<dyn Consumer>) -> Result<(), LogError> {
@@ -294,11 +292,45 @@ fn a_crash_is_made_good_once_also_for_those_who_were_repeated() {
     // What was repeated may go.
     log.records.lock().unwrap().retain(|record| record.offset >= from);
     let second = presence(log.clone());
-    assert_eq!(second.feed().recover().unwrap(), 2);
+    assert_eq!(second.feed().recover(|_| true).unwrap(), 2);
     let ends: Vec<_> = story(&*log).into_iter().filter(|(kind, ..)| *kind == Off).collect();
     assert_eq!(ends, [told(Off, 2, 2, "KICKED"), told(Off, 1, 1, "CRASH"), told(Off, 3, 0, "CRASH")]);
-    assert_eq!(presence(log).feed().recover().unwrap(), 0, "once");
+    assert_eq!(presence(log).feed().recover(|_| true).unwrap(), 0, "once");
     assert_eq!(second.feed().snapshot().crashed, 2);
+}
+
+/// Sessions of a comet in another process live on while logic starts again.
+#[test]
+fn sessions_of_other_comets_may_come_back() {
+    let (log, first) = moody();
+    for slot in 1..=4 {
+        first.open(session(&format!("k{slot}"), 7, slot), Takeover::Anybody).now().unwrap().unwrap();
+    }
+    drop(first);
+    let second = presence(log.clone());
+    assert_eq!(second.feed().recover(|node| node != 0).unwrap(), 0);
+    assert!(second.repeat_all().is_err(), "the log must not forget them yet");
+    assert_eq!(second.restore(session("k1", 7, 1)), Restored::Added);
+    assert_eq!(second.restore(session("k1", 7, 1)), Restored::Known);
+    // A younger one came first; and one that was never told of.
+    second.open(session("k2", 7, 9), Takeover::Anybody).now().unwrap().unwrap();
+    assert_eq!(second.restore(session("k2", 7, 2)), Restored::Outlived);
+    assert!(!end(&second, "k2", 7, 2));
+    assert_eq!(second.restore(session("k8", 8, 8)), Restored::Added);
+    assert_eq!(second.restore(session("k1", 7, 10)), Restored::Replaced(addr(1)));
+    assert_eq!((second.give_up_unconfirmed(), second.give_up_unconfirmed()), (2, 0));
+    second.repeat_all().unwrap();
+    let ends: Vec<_> = story(&*log).into_iter().filter(|(kind, ..)| *kind == Off).map(|(_, slot, _, why)| (slot, why)).collect();
+    assert_eq!(ends[..2], [(2, "REPLACED".to_owned()), (1, "REPLACED".to_owned())]);
+    let mut crashed = ends[2..].to_vec();
+    crashed.sort_unstable();
+    assert_eq!(crashed, [(3, "CRASH".to_owned()), (4, "CRASH".to_owned())]);
+    let events = events_of(&*log);
+    let of = |slot: u32, kind| events.iter().filter(|event| event.slot == slot && event.kind() == kind).count();
+    for slot in [1, 2, 3, 4, 8, 9, 10] {
+        let online = [8, 9, 10].contains(&slot);
+        assert_eq!((of(slot, On), of(slot, Off)), (1, usize::from(!online)), "{slot}");
+    }
 }
 
 /// A small generator, so that a failure can be repeated by its seed.
@@ -317,8 +349,9 @@ impl Dice {
 #[test]
 fn pairs_hold_when_everybody_races() {
     const KEYS: u64 = 5;
-    let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(0x9e37_79b9_7f4a_7c15_u64);
-    println!("SEED={seed}");
+    let chosen = std::env::var("EVENTS_SEED").ok().and_then(|seed| seed.parse().ok());
+    let seed: u64 = chosen.unwrap_or_else(|| RandomState::new().hash_one(0)) | 1;
+    println!("EVENTS_SEED={seed}");
     let dir = tempfile::tempdir().unwrap();
     let embedded = EmbeddedLog::open(dir.path(), EmbeddedConfig::default()).unwrap();
     let (moody_log, real): (_, Arc<dyn EventLog>) = (Arc::new(Moody::default()), Arc::new(embedded));
@@ -342,6 +375,9 @@ fn pairs_hold_when_everybody_races() {
                                 let verdict = presence.open(session(&key, mid, slot), Takeover::Anybody);
                                 if runtime.block_on(verdict.get()).is_ok() {
                                     mine.push((key, mid, slot));
+                                } else {
+                                    // As a client would: not at once again.
+                                    std::thread::sleep(std::time::Duration::from_micros(100));
                                 }
                             } else {
                                 let place = usize::try_from(dice.throw(mine.len() as u64)).unwrap();
@@ -382,7 +418,7 @@ fn pairs_hold_when_everybody_races() {
         log.close();
         let events = events_of(&*log);
         check_pairs(&events, &[]);
-        assert!(events.iter().filter(|event| event.kind() == On).count() > 50, "hardly anybody was let in");
+        assert!(events.iter().filter(|event| event.kind() == On).count() > 20, "hardly anybody was let in");
         assert_eq!(presence.registry.counts().sessions, 0);
         let mut counts: HashMap<i64, u32> = HashMap::new();
         for event in events.iter().filter(|event| event.mid > 0 && event.kind() != Still) {

@@ -38,6 +38,16 @@ impl Users {
 }
 
 impl Locked<'_> {
+    /// How many a user has.
+    pub(super) fn count(&mut self, mid: i64) -> u32 {
+        let at = part_of(mid);
+        let users = match &self.second {
+            Some((part, users)) if *part == at => users,
+            _ => &self.first.1,
+        };
+        users.get(&mid).copied().unwrap_or(0)
+    }
+
     /// One more for a user (or one less); how many there are then. Guests have no count.
     pub(super) fn add(&mut self, mid: i64, more: bool) -> u32 {
         if mid <= 0 {

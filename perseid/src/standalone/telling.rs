@@ -17,6 +17,10 @@ use crate::config::Settings;
 
 /// How often the thread looks after what waits.
 const TICK: Duration = Duration::from_secs(1);
+/// The number of the comet in this process.
+const OWN_COMET: u32 = 0;
+/// How long comets in other processes have, after the start, to say which of their sessions live.
+const CONFIRM: Duration = Duration::from_secs(120);
 /// How long it rests after sessions could not be repeated.
 const REPEAT_PAUSE_MS: u64 = 10_000;
 /// How long the end waits for the log to have what sessions did last.
@@ -72,11 +76,14 @@ impl Telling {
             Some(Prepared::new(hook_config(settings), secrets, &shared, Arc::new(unix_ms))?)
         };
         let feed = Feed::new(shared, wanted, settings.node.snowflake_worker, Arc::new(unix_ms));
-        let crashed = feed.recover().map_err(|why| anyhow!("what became of sessions before the start can't be told: {why}"))?;
+        let crashed = feed
+            .recover(|node| node == OWN_COMET)
+            .map_err(|why| anyhow!("what became of sessions before the start can't be told: {why}"))?;
         if crashed > 0 {
             tracing::warn!(sessions = crashed, "sessions that were online when the process ended are told of as offline");
         }
-        if wanted.sessions {
+        if wanted.sessions && !feed.has_unconfirmed() {
+            // Else when it is known which of them live.
             log.keep_from(log.status().end + 1);
         }
         Ok(Self { log, feed: Some(feed), hooks, pace })
@@ -149,8 +156,16 @@ fn keep(presence: Arc<Presence>, log: EmbeddedLog, mut pace: StillPace) -> Resul
     let (stop, stopped) = channel::<()>();
     let run = move || {
         let mut not_before_ms = 0;
+        let mut confirm_until = Some(Instant::now() + CONFIRM);
         while stopped.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
             presence.feed().flush();
+            if confirm_until.is_some_and(|until| until < Instant::now()) {
+                confirm_until = None;
+                let sessions = presence.give_up_unconfirmed();
+                if sessions > 0 {
+                    tracing::warn!(sessions, "sessions of other comets that did not come back are told of as offline");
+                }
+            }
             let (bytes, now_ms) = (log.status().counters.bytes, unix_ms());
             if !pace.is_due(bytes, now_ms) || now_ms < not_before_ms {
                 continue;
