@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 use perseid_protocol::push::Push;
 
+use crate::traced::Traced;
+
 /// A push to all, on its way.
 #[derive(Debug)]
 pub(crate) struct Broadcast {
@@ -16,6 +18,7 @@ pub(crate) struct Broadcast {
     /// When it arrived, in the worker's order of arrival.
     pub(crate) arrival: u64,
     pub(crate) push: Arc<Push>,
+    pub(crate) traced: Option<Arc<Traced>>,
     /// Sessions per second; 0 = at once.
     speed: u32,
     started_ms: u64,
@@ -44,12 +47,13 @@ impl Broadcasts {
         self.under_way.is_empty()
     }
 
-    pub(crate) fn push(&mut self, push: Arc<Push>, speed: u32, arrival: u64, now_ms: u64) {
+    pub(crate) fn push(&mut self, push: Arc<Push>, speed: u32, arrival: u64, now_ms: u64, traced: Option<Arc<Traced>>) {
         self.last_number += 1;
         self.under_way.push_back(Broadcast {
             number: self.last_number,
             arrival,
             push,
+            traced,
             speed,
             started_ms: now_ms,
             visited: 0,
@@ -114,7 +118,7 @@ mod tests {
     use super::*;
 
     fn start(broadcasts: &mut Broadcasts, speed: u32) {
-        broadcasts.push(Arc::new(Push::default()), speed, 0, 0);
+        broadcasts.push(Arc::new(Push::default()), speed, 0, 0, None);
     }
 
     /// Visits at most three sessions; there is one in every other slot.

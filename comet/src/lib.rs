@@ -34,17 +34,19 @@ mod ring;
 mod room;
 mod session;
 mod slab;
+mod traced;
 mod wheel;
 mod worker;
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 
 use perseid_protocol::CloseReason;
 use perseid_protocol::push::{Delivery, Drop, SessionAddr, Target};
+use perseid_protocol::trace::Spans;
 use thiserror::Error;
 
 pub use bucket::Rate;
@@ -56,6 +58,7 @@ pub use net::pages::{ForeignPages, Pages};
 pub use net::tls::{CertificateFile, Certificates, CertificatesError, CertificatesOptions, MinVersion};
 use node::Node;
 use slab::Key;
+use traced::Tracing;
 use worker::{Listener, Worker};
 
 /// Why a comet could not start.
@@ -89,6 +92,7 @@ pub struct Comet {
     /// In use now: a reload changes them.
     certificates: Mutex<Option<Certificates>>,
     threads: Mutex<Vec<JoinHandle<io::Result<()>>>>,
+    spans: OnceLock<Arc<dyn Spans>>,
 }
 
 impl Comet {
@@ -129,12 +133,18 @@ impl Comet {
         let _ = node.workers.set(workers.iter().map(Worker::metrics).collect());
         // From here on an error drops the comet, which stops the workers that run already.
         let certificates = Mutex::new(config.certificates.clone());
-        let comet = Self { node, config, tcp, ws, tls, wss, certificates, threads: Mutex::default() };
+        let (threads, spans) = (Mutex::default(), OnceLock::new());
+        let comet = Self { node, config, tcp, ws, tls, wss, certificates, threads, spans };
         for (index, worker) in workers.into_iter().enumerate() {
             let thread = std::thread::Builder::new().name(format!("comet-{index}")).spawn(move || worker.run())?;
             comet.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
         }
         Ok(comet)
+    }
+
+    /// Tells `spans` what is done for pushes that are sampled, from now on. The first call counts.
+    pub fn trace(&self, spans: Arc<dyn Spans>) {
+        let _ = self.spans.set(spans);
     }
 
     /// TCP addresses as bound.
@@ -177,11 +187,13 @@ impl Comet {
     pub fn deliver(&self, batch: Vec<Delivery>) {
         let mailboxes = self.mailboxes();
         let mut commands: Vec<Vec<Command>> = mailboxes.iter().map(|_| Vec::new()).collect();
+        let mut tracing = Tracing::new(self.spans.get());
         for Delivery { target, push } in batch {
+            let traced = tracing.of(&push);
             match target {
                 Target::Session(addr) => {
                     match self.place_of(addr).and_then(|key| Some((key, commands.get_mut(usize::from(addr.worker))?))) {
-                        Some((session, commands)) => commands.push(Command::Direct { session, push }),
+                        Some((session, commands)) => commands.push(Command::Direct { session, push, traced }),
                         None => self.node.drop_pushes(Drop::Offline, 1),
                     }
                 }
@@ -189,14 +201,14 @@ impl Comet {
                     let holders = self.node.rooms.workers(&room);
                     for (index, commands) in commands.iter_mut().enumerate() {
                         if holders >> index & 1 == 1 {
-                            commands.push(Command::Room { room: room.clone(), push: push.clone() });
+                            commands.push(Command::Room { room: room.clone(), push: push.clone(), traced: traced.clone() });
                         }
                     }
                 }
                 Target::All { speed } => {
                     let share = speed.div_ceil(u32::try_from(mailboxes.len()).unwrap_or(1).max(1));
                     for commands in &mut commands {
-                        commands.push(Command::All { push: push.clone(), speed: share });
+                        commands.push(Command::All { push: push.clone(), speed: share, traced: traced.clone() });
                     }
                 }
             }

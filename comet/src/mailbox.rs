@@ -10,16 +10,17 @@ use perseid_protocol::{CloseReason, Refusal};
 use crate::config::Config;
 use crate::link::{Connected, Refused, Renewed};
 use crate::slab::Key;
+use crate::traced::Traced;
 
 /// What another thread asks of a worker.
 #[derive(Debug)]
 pub(crate) enum Command {
     /// A push to one session.
-    Direct { session: Key, push: Arc<Push> },
+    Direct { session: Key, push: Arc<Push>, traced: Option<Arc<Traced>> },
     /// A push to the members that this worker has of a room.
-    Room { room: Arc<str>, push: Arc<Push> },
+    Room { room: Arc<str>, push: Arc<Push>, traced: Option<Arc<Traced>> },
     /// A push to every session of this worker; `speed` in sessions per second, 0 = at once.
-    All { push: Arc<Push>, speed: u32 },
+    All { push: Arc<Push>, speed: u32, traced: Option<Arc<Traced>> },
     /// The answer to AUTH that came later.
     Authenticated { session: Key, outcome: Result<Connected, Refused> },
     /// A room may be entered.

@@ -9,6 +9,7 @@ use crate::directory::RoomShared;
 use crate::encoding::{ENCODINGS, Encoding};
 use crate::ring::ByteRing;
 use crate::slab::Key;
+use crate::traced::Passing;
 
 /// A member, as a pass sees it: the session's slot is not touched on the way.
 #[derive(Clone, Copy, Debug)]
@@ -72,11 +73,13 @@ pub(crate) struct Room {
     pub(crate) pass: Pass,
     /// Before this time no pass begins, µs of the worker's time.
     pub(crate) rest_until_us: u64,
+    pub(crate) passing: Passing,
 }
 
 impl Room {
     pub(crate) fn new(name: Arc<str>, shared: Arc<RoomShared>) -> Self {
-        Self { name, shared, audiences: [None, None, None, None], turn: Turn::Idle, pass: Pass::default(), rest_until_us: 0 }
+        let audiences = [None, None, None, None];
+        Self { name, shared, audiences, turn: Turn::Idle, pass: Pass::default(), rest_until_us: 0, passing: Passing::default() }
     }
 
     pub(crate) fn is_empty(&self) -> bool {

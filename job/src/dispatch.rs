@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use perseid_protocol::frame::kind;
 use perseid_protocol::push::{Delivery, Push, SessionAddr, Target, room_push};
+use perseid_protocol::trace::{Open, SpanKind, Spans, Trace};
 use perseid_rpc::{PushMsg, PushType};
 use prost::Message;
 use thiserror::Error;
@@ -127,6 +128,9 @@ pub struct Dispatcher {
     routes: Arc<dyn Routes>,
     /// Lent from record to record.
     addrs: Vec<SessionAddr>,
+    spans: Option<Arc<dyn Spans>>,
+    /// Of records that were dispatched and not handed over yet.
+    open_spans: Vec<Open>,
 }
 
 /// Addresses for which room is kept from record to record.
@@ -135,7 +139,18 @@ const ADDRS_KEPT: usize = 4096;
 impl Dispatcher {
     /// A dispatcher that asks `routes`.
     pub fn new(routes: Arc<dyn Routes>) -> Self {
-        Self { routes, addrs: Vec::new() }
+        Self { routes, addrs: Vec::new(), spans: None, open_spans: Vec::new() }
+    }
+
+    /// Tells `spans` what is done for pushes that are sampled.
+    #[must_use]
+    pub fn with_spans(self, spans: Option<Arc<dyn Spans>>) -> Self {
+        Self { spans, ..self }
+    }
+
+    /// All that was dispatched has been handed over: its spans end.
+    pub fn handed_over(&mut self) {
+        self.open_spans.clear();
     }
 
     /// Adds what the record `value` asks for to `batches`; nothing of it at or after its expiry.
@@ -149,8 +164,11 @@ impl Dispatcher {
         // How many, and the first: a push may name ten thousand.
         let (keys, mids) = (msg.keys.len(), msg.mids.len());
         let (key, mid) = (msg.keys.first(), msg.mids.first());
-        tracing::debug!(id = msg.id, trace = %msg.trace, op = msg.operation, keys, key, mids, mid, room = %msg.room, "push");
+        let trace = Trace::from_record(&msg.trace);
+        let trace_id = trace.map(|trace| tracing::field::display(trace.id));
+        tracing::debug!(id = msg.id, trace = trace_id, op = msg.operation, keys, key, mids, mid, room = %msg.room, "push");
         let (keys, mids, room, speed) = (msg.keys, msg.mids, msg.room, msg.speed);
+        let span = self.begin(trace).map(|span| (span, *counts));
         let push = Push {
             id: msg.id,
             op: msg.operation,
@@ -160,6 +178,7 @@ impl Dispatcher {
             conv: 0,
             expires_at_ms: msg.expire_at_ms,
             body: msg.msg,
+            trace: span.as_ref().map(|(span, _)| span.context()).or(trace),
         };
         match kind {
             PushType::Push => self.put_to_sessions(&keys, &mids, push, now_ms, batches, counts),
@@ -173,7 +192,23 @@ impl Dispatcher {
                 put_to_nodes(|| Target::All { speed }, push, now_ms, batches, counts);
             }
         }
+        if let Some((span, before)) = span {
+            self.dispatched(span, msg.id, &before, counts);
+        }
         Ok(())
+    }
+
+    /// The span of a record that is sampled.
+    fn begin(&self, trace: Option<Trace>) -> Option<Open> {
+        let trace = trace.filter(|trace| trace.sampled)?;
+        Some(Open::begin(self.spans.as_ref()?, "job.dispatch", SpanKind::Consumer, trace))
+    }
+
+    fn dispatched(&mut self, mut span: Open, id: u64, before: &Counts, after: &Counts) {
+        span.set("perseid.push.id", id);
+        span.set("perseid.deliveries", after.deliveries - before.deliveries);
+        span.set("perseid.dropped", after.drops.iter().sum::<u64>() - before.drops.iter().sum::<u64>());
+        self.open_spans.push(span);
     }
 
     /// To the sessions of `keys`, then of `mids`: each session once, however it is named.
@@ -192,7 +227,7 @@ impl Dispatcher {
             each_distinct(mids, |_| addressed += 1);
             return counts.drop(DropReason::Expired, addressed);
         }
-        let Self { routes, addrs } = self;
+        let Self { routes, addrs, .. } = self;
         addrs.clear();
         each_distinct(keys, |key| {
             let before = addrs.len();

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use perseid_log::{Clock, Consumer, Record, Topic};
+use perseid_protocol::trace::Spans;
 use tracing::warn;
 
 use crate::dispatch::{Batches, Counts, Dispatcher, Routes};
@@ -47,6 +48,12 @@ impl JobConsumer {
         }
     }
 
+    /// Tells `spans` what is done for pushes that are sampled.
+    #[must_use]
+    pub fn with_spans(self, spans: Option<Arc<dyn Spans>>) -> Self {
+        Self { dispatcher: self.dispatcher.with_spans(spans), ..self }
+    }
+
     fn hand_over(&mut self, counts: &mut Counts) {
         for (node, batch) in self.batches.drain() {
             let deliveries = batch.len();
@@ -64,6 +71,7 @@ impl JobConsumer {
                 counts.drop(reason, dropped);
             }
         }
+        self.dispatcher.handed_over();
     }
 }
 

@@ -3,10 +3,13 @@
 
 mod support;
 
+use std::sync::Arc;
+
 use perseid_job::{Batches, Counts, Dead, Dispatcher, DropReason};
 use perseid_protocol::frame::kind;
 use perseid_protocol::push::{Delivery, Target};
 use perseid_protocol::room::room_hash;
+use perseid_protocol::trace::{Span, SpanId, Spans, Trace, TraceId, Value};
 use perseid_rpc::PushMsg;
 use prost::Message;
 use support::{Online, addr, to_keys};
@@ -149,4 +152,60 @@ fn goims_records_are_read() {
     assert_eq!(all.batches[0].1[0].target, Target::All { speed: 64 });
     let keys = dispatch_bytes(&[0], unhex("10e8072202766d32036b6b313a026869"));
     assert_eq!(keys.counts.dropped(DropReason::Offline), 1, "kk1 is nobody here");
+}
+
+/// Keeps spans; its clock and its ids count up.
+#[derive(Debug, Default)]
+struct Kept {
+    count: std::sync::atomic::AtomicU64,
+    spans: std::sync::Mutex<Vec<Span>>,
+}
+
+impl Spans for Kept {
+    fn now_ns(&self) -> u64 {
+        self.count.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
+    }
+
+    fn span_id(&self) -> SpanId {
+        SpanId::new((self.now_ns() + 1000).to_be_bytes()).unwrap()
+    }
+
+    fn trace_id(&self) -> TraceId {
+        TraceId::new([7; 16]).unwrap()
+    }
+
+    fn record(&self, span: Span) {
+        self.spans.lock().unwrap().push(span);
+    }
+}
+
+#[test]
+fn a_sampled_push_makes_a_span_and_is_its_child_from_there_on() {
+    let online = Online::of(&[("a1", 1, addr(0, 1)), ("a2", 1, addr(7, 2))]);
+    let kept = Arc::new(Kept::default());
+    let mut dispatcher = Dispatcher::new(online).with_spans(Some(kept.clone()));
+    let (mut batches, mut counts) = (Batches::new([0, 7]), Counts::default());
+    let caller = Trace { id: TraceId::new([7; 16]).unwrap(), parent: SpanId::new([1; 8]), sampled: true };
+    let unsampled = Trace { sampled: false, ..caller };
+    let old = b"0af7651916cd43dd8448eb211c80319c";
+    for trace in [&caller.to_record()[..], &unsampled.to_record(), old, b"nonsense", b""] {
+        let msg = PushMsg { mids: vec![1], keys: vec!["x".into()], id: 5, trace: trace.to_vec().into(), ..PushMsg::default() };
+        dispatcher.dispatch(&msg.encode_to_vec().into(), NOW_MS, &mut batches, &mut counts).unwrap();
+    }
+    assert_eq!(kept.spans.lock().unwrap().len(), 0, "it goes on until it is handed over");
+    dispatcher.handed_over();
+    let spans = kept.spans.lock().unwrap();
+    let [span] = &spans[..] else { panic!("{spans:?}") };
+    assert_eq!((span.name, span.trace, span.parent), ("job.dispatch", caller.id, caller.parent));
+    let said =
+        [("perseid.push.id", 5), ("perseid.deliveries", 2), ("perseid.dropped", 1)].map(|(name, n)| (name, Value::Number(n)));
+    assert_eq!(span.attributes, said);
+    assert!(span.start_ns < span.end_ns);
+    for (_, batch) in batches.drain() {
+        let traces: Vec<_> = batch.iter().map(|delivery| delivery.push.trace).collect();
+        let of_old = traces[2].map(|trace| (trace.id.to_string().into_bytes(), trace.parent, trace.sampled));
+        assert_eq!(traces[0], Some(Trace { parent: Some(span.id), ..caller }));
+        assert_eq!((traces[1], of_old), (Some(unsampled), Some((old.to_vec(), None, false))));
+        assert_eq!(traces[3..], [None, None]);
+    }
 }

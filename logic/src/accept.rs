@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use bytes::Bytes;
 use perseid_log::{AppendError, EventLog, Offset, Topic};
+use perseid_protocol::trace::{Open, Trace};
 use perseid_rpc::{PushMsg, PushType};
 use perseid_store::SessionRegistry;
 use prost::Message;
@@ -20,6 +21,7 @@ use crate::metrics::{Metrics, TargetKind};
 use crate::nodes::Nodes;
 use crate::reason::Reason;
 use crate::snowflake::{LEAD_MS_MAX, Snowflake};
+use crate::traces::Traces;
 use retries::{Claim, Retries, RetryKey};
 
 /// When to try again after the log had no room, ms.
@@ -70,8 +72,8 @@ pub struct PushRequest {
     pub from: u64,
     /// Whose idempotency key it is; empty where there are no accounts.
     pub account: String,
-    /// Trace id of the request that brought it (W3C `traceparent`); empty: none.
-    pub trace: String,
+    /// The trace of the request that brought it, if its caller told or it is sampled.
+    pub trace: Option<Trace>,
 }
 
 /// The log has the push.
@@ -160,6 +162,7 @@ pub struct Accept {
     ids: Snowflake,
     bounds: RwLock<check::Bounds>,
     shared: Arc<Shared>,
+    traces: Traces,
 }
 
 /// What the log's thread needs when it is done with a push.
@@ -215,7 +218,14 @@ impl Accept {
             ids: Snowflake::new(config.snowflake_worker),
             bounds: RwLock::new(check::Bounds::of(config)),
             shared: Arc::new(Shared { retries, metrics }),
+            traces: Traces::default(),
         }
+    }
+
+    /// Makes spans for pushes that are sampled.
+    #[must_use]
+    pub fn with_traces(self, traces: Traces) -> Self {
+        Self { traces, ..self }
     }
 
     /// Goes on with other bounds for pushes.
@@ -265,7 +275,8 @@ impl Accept {
         let answer = PushAnswer { id: issued.id, duplicate: false, recipients: self.recipients(&request.target) };
         let hash = request.id.as_ref().map_or(0, |_| fingerprint::of(&request));
         let retry = request.id.as_ref().map(|id| RetryKey::new(&request.account, id));
-        let (key, push) = into_record(request, answer, hash, now_ms);
+        let trace = request.trace;
+        let (key, mut push) = into_record(request, answer, hash, now_ms);
         check::encoded(&push)?;
 
         if let Some(retry) = &retry {
@@ -277,7 +288,11 @@ impl Accept {
             }
         }
         let (tell, told) = oneshot::channel();
-        let completion = Completion { shared: self.shared.clone(), retry, tell: Some(tell), answer, kind, now_ms };
+        let span = self.traces.append(trace);
+        if let Some(span) = &span {
+            push.trace = record_of(span.context());
+        }
+        let completion = Completion { shared: self.shared.clone(), retry, tell: Some(tell), answer, kind, now_ms, span };
         let value = Bytes::from(push.encode_to_vec());
         self.log.append(Topic::Push, key.as_bytes(), value, Box::new(move |result| completion.finish(result)));
         Ok(Pending(State::Waiting(told)))
@@ -307,7 +322,7 @@ fn into_record(request: PushRequest, answer: PushAnswer, hash: u64, now_ms: u64)
         id: answer.id,
         expire_at_ms: if request.ttl_ms == 0 { 0 } else { now_ms.saturating_add(request.ttl_ms) },
         from: request.from,
-        trace: request.trace,
+        trace: request.trace.map(record_of).unwrap_or_default(),
         ..PushMsg::default()
     };
     let first = match request.target {
@@ -339,6 +354,10 @@ fn into_record(request: PushRequest, answer: PushAnswer, hash: u64, now_ms: u64)
     (first, push)
 }
 
+fn record_of(trace: Trace) -> Bytes {
+    Bytes::copy_from_slice(&trace.to_record())
+}
+
 /// What happens when the log is done with a push, on the log's thread. Dropped unfinished, it says that the outcome is
 /// unknown.
 struct Completion {
@@ -348,13 +367,18 @@ struct Completion {
     answer: PushAnswer,
     kind: TargetKind,
     now_ms: u64,
+    span: Option<Open>,
 }
 
 impl Completion {
     fn finish(mut self, result: Result<Offset, AppendError>) {
         match result {
-            Ok(_) => {
+            Ok(offset) => {
                 self.shared.metrics.pushed(self.kind);
+                if let Some(span) = &mut self.span {
+                    span.set("perseid.push.id", self.answer.id);
+                    span.set("perseid.log.offset", offset);
+                }
                 self.settle(Ok(self.answer));
             }
             Err(error) => self.settle(Err(error.into())),
@@ -363,6 +387,9 @@ impl Completion {
 
     fn settle(&mut self, outcome: Outcome) {
         let Some(tell) = self.tell.take() else { return };
+        if let Some(mut span) = self.span.take() {
+            span.end_with(outcome.as_ref().err().map(|error| error.reason().word()));
+        }
         if let Err(error) = &outcome {
             self.shared.metrics.refused(error.reason());
         }

@@ -20,6 +20,7 @@ pub mod reason;
 pub mod serve;
 pub mod service;
 pub mod snowflake;
+pub mod traces;
 pub mod verdict;
 
 pub use accept::{Accept, PushAnswer, PushError, PushRequest, Target};
@@ -35,4 +36,5 @@ pub use metrics::{Metrics, MetricsSnapshot};
 pub use nodes::{DrainProgress, NodeInfo, Nodes, Totals, UnknownNode};
 pub use serve::{Peer, ServeLimits, serve};
 pub use service::{ConnectError, ConnectRequest, Connected, Logic, RenewRequest, SessionLimits, Upstream};
+pub use traces::Traces;
 pub use verdict::Verdict;

@@ -28,12 +28,15 @@ use crate::grpc::{bind, tls};
 use crate::metrics;
 use crate::parts::Parts;
 use crate::standalone::{bind_http, comet_config, host_name};
+use crate::traces::Export;
 
 /// Where health and metrics are served unless it is said: beside the standalone's port, which may be on the same machine.
 pub const HTTP_DEFAULT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 3112);
 
 /// What of `shutdown_ms` is for sessions to leave.
 const SESSIONS_SHARE: f64 = 0.8;
+/// The most for spans that wait for a collector.
+const TRACES_MAX: Duration = Duration::from_secs(5);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// The ready line waits this long for a logic; without one, sessions are refused, and nothing else is wrong.
 const LOGIC_WAIT: Duration = Duration::from_secs(3);
@@ -49,6 +52,7 @@ pub struct CometRole {
     certificates: Option<Certificates>,
     http: JoinHandle<()>,
     http_stop: CancellationToken,
+    export: Export,
 }
 
 impl CometRole {
@@ -79,6 +83,10 @@ impl CometRole {
         let link = RemoteLink::new(link_config, Handle::current());
         let comet = Arc::new(Comet::start(config, link.clone() as Arc<dyn LogicLink>)?);
 
+        let export = Export::start(&settings.trace, &comet.config().node_id)?;
+        if let Some(spans) = export.spans() {
+            comet.trace(spans);
+        }
         let push = PushService::new(comet.clone(), link.interest().clone());
         let sessions: Arc<dyn SessionRegistry> = link.sessions().clone();
         let goim = CometService::new(comet.clone(), sessions.clone(), settings.logic.push_bytes_max);
@@ -95,6 +103,7 @@ impl CometRole {
             job: Arc::default(),
             feed: None,
             hooks: Vec::new(),
+            spans: export.counters().clone(),
             draining: Arc::new(AtomicBool::new(false)),
             http,
             started_ms,
@@ -108,7 +117,7 @@ impl CometRole {
                 tracing::error!(%error, "the HTTP listener failed");
             }
         });
-        Ok(Self { parts, link, node, push, grpc, settings, certificates, http, http_stop })
+        Ok(Self { parts, link, node, push, grpc, settings, certificates, http, http_stop, export })
     }
 
     /// Waits until a logic is there, but not for long.
@@ -188,6 +197,7 @@ impl CometRole {
         self.http_stop.cancel();
         let _ = tokio::time::timeout(Duration::from_secs(1), self.http).await;
         self.grpc.stop().await;
+        self.export.flush(TRACES_MAX.min(total)).await;
         tracing::info!(sessions_cut, ms = started.elapsed().as_millis() as u64, "left");
     }
 }

@@ -18,3 +18,4 @@ pub mod process;
 pub mod standalone;
 pub mod stats;
 pub mod telemetry;
+pub mod traces;

@@ -26,6 +26,7 @@ use prometheus_client::registry::Registry;
 use crate::clock::unix_ms;
 use crate::limits::open_files_max;
 use crate::parts::Parts;
+use crate::traces::Lost;
 
 const CONTENT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const WAYS: [&str; 3] = ["direct", "room", "all"];
@@ -65,6 +66,7 @@ impl Collector for Everything {
             log(&mut out, &**event_log)?;
             events::put(&mut out, &self.0)?;
         }
+        spans(&mut out, &self.0)?;
         process(&mut out, &self.0)
     }
 }
@@ -305,6 +307,12 @@ fn log(out: &mut Out<'_>, log: &dyn EventLog) -> fmt::Result {
     }
     out.histogram("log_sync_duration_seconds", "One write and its fdatasync", &log.sync_seconds)?;
     out.histogram("log_append_duration_seconds", "From append to durable", &log.append_seconds)
+}
+
+fn spans(out: &mut Out<'_>, parts: &Parts) -> fmt::Result {
+    out.counter("trace_spans_exported", "Spans that the collector took", parts.spans.exported())?;
+    let lost = Lost::ALL.iter().map(|reason| (vec![("reason", reason.word())], parts.spans.lost(*reason)));
+    out.counters("trace_spans_dropped", "Spans that it did not get", lost)
 }
 
 fn process(out: &mut Out<'_>, parts: &Parts) -> fmt::Result {

@@ -10,6 +10,8 @@ use perseid_log::EventLog;
 use perseid_protocol::push::Drop;
 use perseid_store::SessionRegistry;
 
+use crate::traces::SpanCounters;
+
 /// What runs in this process.
 pub struct Parts {
     /// Holds the sessions.
@@ -26,6 +28,8 @@ pub struct Parts {
     pub feed: Option<Arc<perseid_logic::Feed>>,
     /// What webhooks count.
     pub hooks: Vec<Arc<perseid_hooks::HookMetrics>>,
+    /// What became of spans.
+    pub spans: Arc<SpanCounters>,
     /// The node is leaving.
     pub draining: Arc<AtomicBool>,
     /// HTTP addresses as bound.

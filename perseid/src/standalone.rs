@@ -29,7 +29,8 @@ use crate::gate::{Gate, session_limits};
 use crate::limits::{open_files_max, sessions_within};
 use crate::parts::Parts;
 use crate::telemetry::LogLevel;
-use crate::{admin, certificates, console, metrics, stats};
+use crate::traces::Export;
+use crate::{admin, certificates, console, metrics, stats, traces};
 use adapters::{Addresses, CallLane, Link, OneNode, RegistryRoutes};
 use drain::Drain;
 use telling::{Telling, Told};
@@ -52,6 +53,8 @@ pub struct Standalone {
     http: JoinHandle<()>,
     http_stop: CancellationToken,
     told: Told,
+    traces: perseid_logic::Traces,
+    export: Export,
 }
 
 /// The folder of the event log in the data directory.
@@ -70,6 +73,10 @@ impl Standalone {
         let http: Vec<SocketAddr> = http_listeners.iter().map(TcpListener::local_addr).collect::<std::io::Result<_>>()?;
 
         let gate = Arc::new(Gate::open(&settings, &logic_metrics)?);
+        let export = Export::start(&settings.trace, &node_id(&settings))?;
+        let spans = export.spans();
+        let traces = spans.clone().map(|spans| perseid_logic::Traces::new(spans, traces::ratio(&settings.trace)));
+        let traces = traces.unwrap_or_default();
         let embedded = open_log(&settings)?;
         let log: Arc<dyn EventLog> = Arc::new(embedded.clone());
         let telling = Telling::prepare(&settings, embedded)?;
@@ -84,11 +91,14 @@ impl Standalone {
         let link: Arc<dyn LogicLink> = Arc::new(Link { logic: logic.clone(), runtime, comets: wire.comets.clone() });
         let certificates = certificates::load(&settings, None)?;
         let comet = Arc::new(Comet::start(comet_config(&settings, started_ms, certificates.clone()), link)?);
+        if let Some(spans) = spans.clone() {
+            comet.trace(spans);
+        }
 
         let job = Arc::new(perseid_job::Metrics::default());
         let routes = Arc::new(RegistryRoutes(registry.clone()));
         lanes.add(Arc::new(CallLane(comet.clone())));
-        let consumer = JobConsumer::new(routes, lanes, job.clone(), Arc::new(unix_ms));
+        let consumer = JobConsumer::new(routes, lanes, job.clone(), Arc::new(unix_ms)).with_spans(spans);
         log.subscribe("job", Start::Earliest, Box::new(consumer)).context("can't read the event log")?;
 
         let draining = Arc::new(AtomicBool::new(false));
@@ -103,16 +113,17 @@ impl Standalone {
             addresses: Addresses::default(),
         });
         let config = logic_config(&settings);
-        let accept = Arc::new(Accept::new(log.clone(), registry.clone(), nodes.clone(), logic_metrics.clone(), &config));
+        let accept = Accept::new(log.clone(), registry.clone(), nodes.clone(), logic_metrics.clone(), &config);
+        let accept = Arc::new(accept.with_traces(traces.clone()));
         restore_idempotency(&*log, &accept, started_ms.saturating_sub(config.idempotency_ms))?;
         let api = Api::new(accept, registry.clone(), log.clone(), nodes.clone(), logic_metrics.clone(), access.clone(), config);
-        let api = Arc::new(api.with_events(telling.feed()));
+        let api = Arc::new(api.with_events(telling.feed()).with_traces(traces.clone()));
         let (feed, hooks) = (telling.feed(), telling.metrics());
         let told = telling.start(logic.presence())?;
         let wire = wire.serve(&settings, &comet, &registry, nodes, &api)?;
-        let (log, logic_metrics_too) = (Some(log), logic_metrics.clone());
-        let parts =
-            Arc::new(Parts { comet, registry, log, logic: logic_metrics_too, job, feed, hooks, draining, http, started_ms });
+        let (log, logic_counts, spans) = (Some(log), logic_metrics.clone(), export.counters().clone());
+        let parts = Parts { comet, registry, log, logic: logic_counts, job, feed, hooks, spans, draining, http, started_ms };
+        let parts = Arc::new(parts);
 
         let looked_at = metrics::router(parts.clone()).merge(stats::router(parts.clone()));
         let extra = access.guard(Scope::Read, looked_at);
@@ -125,7 +136,7 @@ impl Standalone {
                 tracing::error!(%error, "the HTTP listener failed");
             }
         });
-        Ok(Self { parts, api, logic, gate, access, drain, wire, settings, certificates, http, http_stop, told })
+        Ok(Self { parts, api, logic, gate, access, drain, wire, settings, certificates, http, http_stop, told, traces, export })
     }
 
     /// What runs.
@@ -175,6 +186,7 @@ impl Standalone {
         self.drain.reload(settings.comet.drain_rate);
         self.reload_tokens();
         self.told.reload(&settings);
+        self.traces.reload(traces::ratio(&settings.trace));
         self.settings = settings;
     }
 

@@ -5,7 +5,7 @@
 //!
 //! Reading order: [`frame`] (bytes ⇄ frames), [`operation`] (the table of operations), [`close`] (why a session ends),
 //! [`limits`] (every bound), [`auth`] and [`room`] (what stands in the bodies), [`session`] (the rules),
-//! [`push`] (what travels from job to comet).
+//! [`push`] (what travels from job to comet), [`trace`] (which request a push belongs to).
 
 pub mod auth;
 pub mod close;
@@ -18,6 +18,7 @@ pub mod push;
 pub mod refusal;
 pub mod room;
 pub mod session;
+pub mod trace;
 
 pub use close::CloseReason;
 pub use frame::{Extension, FrameError, Header};

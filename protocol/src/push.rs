@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use crate::frame::{self, Extension, Header, VER_CLASSIC, VER_EXTENDED, kind};
 use crate::operation::op;
+use crate::trace::Trace;
 
 /// A push, ready to be framed. Shared by reference between all that it goes to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,12 +27,19 @@ pub struct Push {
     pub expires_at_ms: u64,
     /// Body of the frame.
     pub body: Bytes,
+    /// The request that it belongs to, if its sender told.
+    pub trace: Option<Trace>,
 }
 
 impl Push {
     /// The operation that a session must accept to get it. No session accepts 0.
     pub const fn accepted_as(&self) -> i32 {
         if self.filter_op == 0 { self.op } else { self.filter_op }
+    }
+
+    /// The trace for which spans are made, if there is one.
+    pub fn sampled(&self) -> Option<Trace> {
+        self.trace.filter(|trace| trace.sampled)
     }
 
     /// Whether it is too late at `now_ms`.

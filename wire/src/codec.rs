@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use perseid_protocol::push::{Delivery, Push, SessionAddr, Target};
+use perseid_protocol::trace::Trace;
 use perseid_rpc::cluster as rpc;
 
 /// A life of a comet: what the addresses of its sessions have in common.
@@ -80,6 +82,7 @@ fn push_message(push: &Push) -> rpc::Push {
         expires_at_ms: push.expires_at_ms,
         body: push.body.clone(),
         filter_op: push.filter_op,
+        trace: push.trace.map(|trace| Bytes::copy_from_slice(&trace.to_record())).unwrap_or_default(),
     }
 }
 
@@ -97,6 +100,7 @@ pub(crate) fn deliveries(items: Vec<rpc::Item>, life: Life) -> Vec<Delivery> {
             conv: push.conv,
             expires_at_ms: push.expires_at_ms,
             body: push.body,
+            trace: Trace::from_record(&push.trace),
         });
         match target {
             rpc::item::Target::Sessions(sessions) => {
@@ -132,6 +136,7 @@ mod tests {
                 conv: u64::MAX,
                 expires_at_ms: 6,
                 body: "body".into(),
+                trace: Trace::from_record(&[7; 25]),
             })
         };
         let (one, two) = (push(1), push(2));

@@ -10,13 +10,14 @@ use crate::broadcast::Broadcast;
 use crate::mailbox::Command;
 use crate::outbox::Way;
 use crate::slab::Key;
+use crate::traced::Traced;
 
 impl Worker {
     pub(super) fn handle_command(&mut self, command: Command) {
         match command {
-            Command::Direct { session, push } => self.push_direct(session, &push),
-            Command::Room { room, push } => self.push_room(&room, &push),
-            Command::All { push, speed } => self.push_all(push, speed),
+            Command::Direct { session, push, traced } => self.push_direct(session, &push, traced.as_deref()),
+            Command::Room { room, push, traced } => self.push_room(&room, &push, traced),
+            Command::All { push, speed, traced } => self.push_all(push, speed, traced),
             Command::Authenticated { session, outcome } => self.go_on_after_auth(session, outcome),
             Command::RoomEntered { session } => self.go_on_entering(session),
             Command::Renewed { session, outcome } => self.go_on_after_renewal(session, outcome),
@@ -38,7 +39,7 @@ impl Worker {
         self.arrivals
     }
 
-    fn push_direct(&mut self, key: Key, push: &Push) {
+    fn push_direct(&mut self, key: Key, push: &Push, traced: Option<&Traced>) {
         let metrics = &self.env.metrics;
         let Some(slot) = self.sessions.get_mut(key) else {
             return metrics.drop_pushes(Drop::Offline, 1);
@@ -60,19 +61,22 @@ impl Worker {
         gather.put(Way::Direct, push.expires_at_ms, |out| encoding.put_push(out, push));
         self.write(key, &gather);
         self.gather = gather;
-    }
-
-    fn push_room(&mut self, name: &str, push: &Push) {
-        let arrival = self.next_arrival();
-        if let Some(&index) = self.rooms_by_name.get(name) {
-            self.publish(index, push, arrival);
+        if let Some(traced) = traced {
+            traced.add(1);
         }
     }
 
-    fn push_all(&mut self, push: Arc<Push>, speed: u32) {
+    fn push_room(&mut self, name: &str, push: &Push, traced: Option<Arc<Traced>>) {
+        let arrival = self.next_arrival();
+        if let Some(&index) = self.rooms_by_name.get(name) {
+            self.publish(index, push, arrival, traced);
+        }
+    }
+
+    fn push_all(&mut self, push: Arc<Push>, speed: u32, traced: Option<Arc<Traced>>) {
         let arrival = self.next_arrival();
         self.env.node.budget.add(Broadcast::bytes(&push));
-        self.broadcasts.push(push, speed, arrival, self.env.now_ms);
+        self.broadcasts.push(push, speed, arrival, self.env.now_ms, traced);
     }
 }
 

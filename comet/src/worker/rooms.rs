@@ -18,6 +18,7 @@ use crate::ring::ByteRing;
 use crate::room::{Audience, Member, Room, Turn, rest_us};
 use crate::session::Membership;
 use crate::slab::{Key, Slab};
+use crate::traced::Traced;
 
 /// Sockets written to before others get their turn.
 const SLICE_SOCKETS: usize = 128;
@@ -154,13 +155,17 @@ impl Worker {
     }
 
     /// Puts a push into a room's rings and has the room's turn come.
-    pub(super) fn publish(&mut self, index: u32, push: &Push, arrival: u64) {
+    pub(super) fn publish(&mut self, index: u32, push: &Push, arrival: u64, traced: Option<Arc<Traced>>) {
         let Some(Some(room)) = self.rooms.get_mut(index as usize) else { return };
         if push.expires_at_ms != 0 && push.is_expired(unix_ms()) {
             let members: usize = room.audiences.iter().flatten().map(|audience| audience.members.len()).sum();
             return self.env.metrics.drop_pushes(Drop::Expired, members as u64);
         }
         self.env.node.budget.add(room.push(push, arrival));
+        if let Some(traced) = traced {
+            traced.add(room.audiences.iter().flatten().map(|audience| audience.members.len()).sum());
+            room.passing.add(traced, room.pass.running);
+        }
         for audience in room.audiences.iter_mut().flatten() {
             let len = audience.ring.len();
             let bytes_max = self.env.config.room.ring_bytes_max;
@@ -352,6 +357,7 @@ impl Worker {
             let head = audience.ring.head();
             outstanding |= room.pass.again && audience.members.iter().any(|member| !member.blocked && member.cursor < head);
         }
+        room.passing.end_pass();
         let config = &self.env.config.room;
         self.env.metrics.pass.observe_ns(room.pass.cpu_ns);
         let rested = now_us + rest_us(room.pass.cpu_ns, config.share, config.rest_ms_max);

@@ -50,6 +50,9 @@ impl Worker {
                 metrics.drop_pushes(Drop::Expired, 1);
             } else {
                 gather.put(Way::All, push.expires_at_ms, |out| encoding.put_push(out, push));
+                if let Some(traced) = &broadcast.traced {
+                    traced.add(1);
+                }
             }
         }
         if let Some((ring, member)) = &mut audience {

@@ -64,7 +64,7 @@ mod tests {
     use std::collections::HashSet;
 
     fn request(target: Target, op: i32, body: &'static str) -> PushRequest {
-        PushRequest { target, op, body: body.into(), id: None, ttl_ms: 0, from: 0, account: String::new(), trace: String::new() }
+        PushRequest { target, op, body: body.into(), id: None, ttl_ms: 0, from: 0, account: String::new(), trace: None }
     }
 
     /// Stands in logs: may never change.

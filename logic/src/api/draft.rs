@@ -2,6 +2,7 @@
 
 use axum::body::Bytes;
 use perseid_protocol::op;
+use perseid_protocol::trace::Trace;
 use serde::Deserialize;
 
 use super::problem::Problem;
@@ -47,7 +48,7 @@ pub(super) enum Priority {
 
 impl Draft {
     /// What it asks for, if it makes sense.
-    pub(super) fn into_request(self, account: &str, trace: &str) -> Result<PushRequest, Problem> {
+    pub(super) fn into_request(self, account: &str, trace: Option<Trace>) -> Result<PushRequest, Problem> {
         self.check_kind()?;
         if self.ttl_ms == Some(0) {
             return Err(Problem::bad("ttl_ms must be positive; without it the push is never too late"));
@@ -65,7 +66,7 @@ impl Draft {
             ttl_ms: self.ttl_ms.unwrap_or(0),
             from: self.from.unwrap_or(0),
             account: account.to_owned(),
-            trace: trace.to_owned(),
+            trace,
         })
     }
 

@@ -17,7 +17,6 @@ use super::access::Caller;
 use super::body::{self, BodyError};
 use super::envelope::{self, REQUEST_ERROR, SERVER_ERROR};
 use super::query::{Query, required};
-use super::trace;
 use super::{Api, TEXT, goim_nodes, now_ms, respond};
 use crate::accept::{PushError, PushRequest, Target};
 use crate::metrics::Route;
@@ -41,7 +40,7 @@ const ROUTES: [(&str, Method); 9] = [
 
 /// `POST /goim/push/keys?operation=&keys=&keys=`
 pub(super) async fn push_keys(State(api): State<Arc<Api>>, request: Request) -> Response {
-    let work = api.goim_push(request, |query| {
+    let work = api.goim_push(Route::GoimPushKeys, request, |query| {
         let op = query.int32("operation")?;
         Ok((op, Target::Keys(query.texts("keys").map(str::to_owned).collect())))
     });
@@ -50,13 +49,14 @@ pub(super) async fn push_keys(State(api): State<Arc<Api>>, request: Request) -> 
 
 /// `POST /goim/push/mids?operation=&mids=&mids=`
 pub(super) async fn push_mids(State(api): State<Arc<Api>>, request: Request) -> Response {
-    let work = api.goim_push(request, |query| Ok((query.int32("operation")?, Target::Mids(query.int64s("mids")?))));
+    let work =
+        api.goim_push(Route::GoimPushMids, request, |query| Ok((query.int32("operation")?, Target::Mids(query.int64s("mids")?))));
     api.command(Route::GoimPushMids, work).await
 }
 
 /// `POST /goim/push/room?operation=&type=&room=`
 pub(super) async fn push_room(State(api): State<Arc<Api>>, request: Request) -> Response {
-    let work = api.goim_push(request, |query| {
+    let work = api.goim_push(Route::GoimPushRoom, request, |query| {
         let (op, kind, room) = (query.int32("operation")?, query.text("type"), query.text("room"));
         required(&[("Op", op == 0), ("Type", kind.is_empty()), ("Room", room.is_empty())])?;
         Ok((op, Target::Room(format!("{kind}://{room}"))))
@@ -66,7 +66,7 @@ pub(super) async fn push_room(State(api): State<Arc<Api>>, request: Request) -> 
 
 /// `POST /goim/push/all?operation=&speed=`
 pub(super) async fn push_all(State(api): State<Arc<Api>>, request: Request) -> Response {
-    let work = api.goim_push(request, |query| {
+    let work = api.goim_push(Route::GoimPushAll, request, |query| {
         let (op, speed) = (query.int32("operation")?, query.int32("speed")?);
         required(&[("Op", op == 0)])?;
         let speed = u32::try_from(speed).map_err(|_| "speed must not be negative; 0 is as fast as it goes".to_owned())?;
@@ -76,26 +76,37 @@ pub(super) async fn push_all(State(api): State<Arc<Api>>, request: Request) -> R
 }
 
 impl Api {
-    async fn goim_push(&self, request: Request, bind: impl FnOnce(&Query<'_>) -> Result<(i32, Target), String>) -> Response {
+    async fn goim_push(
+        &self,
+        route: Route,
+        request: Request,
+        bind: impl FnOnce(&Query<'_>) -> Result<(i32, Target), String>,
+    ) -> Response {
         let deadline = self.deadline();
         let bound = Query::parse(request.uri().query()).and_then(|query| bind(&query));
         let (op, target) = match bound {
             Ok(bound) => bound,
             Err(message) => return self.goim_bind_error(&message),
         };
-        let trace = trace::of(request.headers());
+        let call = self.traces.enter(request.headers(), route.word());
         let account = Caller::of(&request).account().to_owned();
         let body = match body::read(request, self.config().request_bytes_max, deadline, &self.arriving).await {
             Ok(body) => body,
-            Err(error) => return self.goim_body_error(error),
+            Err(error) => {
+                call.end(Some(body_refusal(error).0.word()));
+                return self.goim_body_error(error);
+            }
         };
         // Nobody to push to is no error for mids, as in goim.
         if target == Target::Mids(Vec::new()) {
+            call.end(None);
             return envelope::ok();
         }
         let by_key = matches!(target, Target::Keys(_));
-        let push = PushRequest { target, op, body, id: None, ttl_ms: 0, from: 0, account, trace };
-        match self.settled(self.accept.submit(push, now_ms()), deadline).await {
+        let push = PushRequest { target, op, body, id: None, ttl_ms: 0, from: 0, account, trace: call.trace() };
+        let outcome = self.settled(self.accept.submit(push, now_ms()), deadline).await;
+        call.end_by(&outcome);
+        match outcome {
             Ok(_) => envelope::ok(),
             Err(PushError::TooLarge(message)) => envelope::error_with(StatusCode::PAYLOAD_TOO_LARGE, REQUEST_ERROR, &message),
             // As in goim, where no keys are a mistake and other keys are not looked at.
@@ -111,13 +122,17 @@ impl Api {
     }
 
     fn goim_body_error(&self, error: BodyError) -> Response {
-        let (reason, status) = match error {
-            BodyError::TooLarge(_) => (Reason::TooLarge, StatusCode::PAYLOAD_TOO_LARGE),
-            BodyError::TooSlow | BodyError::Broken => (Reason::BadRequest, StatusCode::BAD_REQUEST),
-            BodyError::Overloaded => (Reason::Unavailable, StatusCode::SERVICE_UNAVAILABLE),
-        };
+        let (reason, status) = body_refusal(error);
         self.metrics.refused(reason);
         envelope::error_with(status, REQUEST_ERROR, &error.message())
+    }
+}
+
+const fn body_refusal(error: BodyError) -> (Reason, StatusCode) {
+    match error {
+        BodyError::TooLarge(_) => (Reason::TooLarge, StatusCode::PAYLOAD_TOO_LARGE),
+        BodyError::TooSlow | BodyError::Broken => (Reason::BadRequest, StatusCode::BAD_REQUEST),
+        BodyError::Overloaded => (Reason::Unavailable, StatusCode::SERVICE_UNAVAILABLE),
     }
 }
 

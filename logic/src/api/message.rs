@@ -166,7 +166,7 @@ mod tests {
     fn request(json: &str) -> Result<PushRequest, String> {
         parse::<Message>(json.as_bytes())
             .and_then(Message::into_draft)
-            .and_then(|draft| draft.into_request("acc", ""))
+            .and_then(|draft| draft.into_request("acc", None))
             .map_err(|problem| format!("{} {}", problem.reason.status(), problem.detail))
     }
 
@@ -182,7 +182,7 @@ mod tests {
             ttl_ms: 5,
             from: u64::MAX,
             account: "acc".to_owned(),
-            trace: String::new(),
+            trace: None,
         };
         assert_eq!(request(json), Ok(expected));
         let all = request(r#"{"to":{"all":true},"speed":9,"body":""}"#).unwrap();

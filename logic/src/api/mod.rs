@@ -26,7 +26,6 @@ mod message;
 mod problem;
 mod push;
 mod query;
-mod trace;
 
 pub use goim_nodes::{Backoff, Weighted, weighted};
 
@@ -50,6 +49,7 @@ use crate::config::Config;
 use crate::metrics::{Metrics, Route};
 use crate::nodes::Nodes;
 use crate::reason::Reason;
+use crate::traces::Traces;
 use access::{Access, Scope};
 use problem::Problem;
 
@@ -67,6 +67,7 @@ pub struct Api {
     events: Option<Arc<crate::events::Feed>>,
     event_readers: tokio::sync::Semaphore,
     event_waiters: tokio::sync::Semaphore,
+    traces: Traces,
 }
 
 impl Api {
@@ -94,6 +95,7 @@ impl Api {
             events: None,
             event_readers: tokio::sync::Semaphore::new(events_http::READERS_MAX),
             event_waiters: tokio::sync::Semaphore::new(events_http::WAITERS_MAX),
+            traces: Traces::default(),
         }
     }
 
@@ -101,6 +103,12 @@ impl Api {
     #[must_use]
     pub fn with_events(self, events: Option<Arc<crate::events::Feed>>) -> Self {
         Self { events, ..self }
+    }
+
+    /// Makes spans for requests that are sampled.
+    #[must_use]
+    pub fn with_traces(self, traces: Traces) -> Self {
+        Self { traces, ..self }
     }
 
     /// Goes on with other limits; what idempotency keys may take, and this node's number, stay as they were.

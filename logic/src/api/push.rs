@@ -1,28 +1,30 @@
 //! Pushing, the same for every API: what is left to them is to read a request and to write the answer.
 
 use axum::extract::Request;
+use perseid_protocol::trace::Trace;
 use tokio::time::Instant;
 
 use super::access::Caller;
 use super::draft::Draft;
 use super::problem::Problem;
-use super::{Api, now_ms, trace};
+use super::{Api, now_ms};
 use crate::accept::{Pending, PushAnswer};
+use crate::traces::Traced;
 
 /// What an API knows of a call besides what it says.
 #[derive(Clone, Debug)]
 pub(super) struct Call {
     pub(super) caller: Caller,
-    /// Trace id; empty: none.
-    pub(super) trace: String,
+    /// What it belongs to.
+    pub(super) trace: Option<Trace>,
     /// When the answer is too late.
     pub(super) deadline: Instant,
 }
 
 impl Call {
     /// Of a request over HTTP.
-    pub(super) fn of(request: &Request, deadline: Instant) -> Self {
-        Self { caller: Caller::of(request), trace: trace::of(request.headers()), deadline }
+    pub(super) fn of(request: &Request, deadline: Instant, trace: Option<Trace>) -> Self {
+        Self { caller: Caller::of(request), trace, deadline }
     }
 }
 
@@ -60,6 +62,15 @@ impl Api {
     }
 
     fn submit(&self, call: &Call, draft: Result<Draft, Problem>, now_ms: u64) -> Result<Pending, Problem> {
-        Ok(self.accept.submit(draft?.into_request(call.caller.account(), &call.trace)?, now_ms))
+        Ok(self.accept.submit(draft?.into_request(call.caller.account(), call.trace)?, now_ms))
+    }
+}
+
+impl Traced {
+    /// As [`Traced::end`], by what `work` gives.
+    pub(super) async fn through<T>(self, work: impl Future<Output = Result<T, Problem>>) -> Result<T, Problem> {
+        let outcome = work.await;
+        self.end(outcome.as_ref().err().map(|problem| problem.reason.word()));
+        outcome
     }
 }

@@ -18,11 +18,16 @@ use crate::metrics::Route;
 /// `POST /v1/messages`
 pub(super) async fn push(State(api): State<Arc<Api>>, request: Request) -> Response {
     let work = async {
-        let call = Call::of(&request, api.deadline());
-        let text = api.body(request, call.deadline).await?;
-        let draft = parse::<Message>(&text)?.into_draft()?;
-        drop(text);
-        Ok(respond(StatusCode::OK, JSON, answer_json(&api.push(&call, draft).await?)))
+        let traced = api.traces.enter(request.headers(), Route::Messages.word());
+        let call = Call::of(&request, api.deadline(), traced.trace());
+        let outcome = async {
+            let text = api.body(request, call.deadline).await?;
+            let draft = parse::<Message>(&text)?.into_draft()?;
+            drop(text);
+            api.push(&call, draft).await
+        };
+        let answer = traced.through(outcome).await?;
+        Ok(respond(StatusCode::OK, JSON, answer_json(&answer)))
     };
     api.answer(Route::Messages, work).await
 }
@@ -53,11 +58,15 @@ enum Outcome<'a> {
 /// `POST /v1/messages:batch`: each message is judged by itself, and they reach the log in their order.
 pub(super) async fn push_batch(State(api): State<Arc<Api>>, request: Request) -> Response {
     let work = async {
-        let call = Call::of(&request, api.deadline());
-        let text = api.body(request, call.deadline).await?;
-        let batch: Batch = parse(&text)?;
-        let drafts = batch.messages.iter().map(|message| parse::<Message>(message.get().as_bytes())?.into_draft());
-        let outcomes = api.push_batch(&call, drafts).await?;
+        let traced = api.traces.enter(request.headers(), Route::MessagesBatch.word());
+        let call = Call::of(&request, api.deadline(), traced.trace());
+        let outcome = async {
+            let text = api.body(request, call.deadline).await?;
+            let batch: Batch = parse(&text)?;
+            let drafts = batch.messages.iter().map(|message| parse::<Message>(message.get().as_bytes())?.into_draft());
+            api.push_batch(&call, drafts).await
+        };
+        let outcomes = traced.through(outcome).await?;
         Ok(json(&Results { results: outcomes.iter().map(result).collect() }))
     };
     api.answer(Route::MessagesBatch, work).await

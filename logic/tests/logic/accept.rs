@@ -24,7 +24,7 @@ fn push(target: Target) -> PushRequest {
         ttl_ms: 0,
         from: 0,
         account: "a".into(),
-        trace: String::new(),
+        trace: None,
     }
 }
 

@@ -11,4 +11,5 @@ mod health;
 mod manage;
 mod read;
 mod serve;
+mod traces;
 mod v1;

@@ -39,7 +39,7 @@ pub use print::{json, text};
 pub use problem::{Origin, Position, Problem, Problems};
 pub use rules::{LISTENER_KINDS, RELATIONS, Relation};
 pub use settings::{
-    Cluster, Comet, Events, Goim, Hooks, Job, Jwt, Limit, Log, Logic, Node, Room, SECTIONS, Settings, Telemetry, Tls, keys,
+    Cluster, Comet, Events, Goim, Hooks, Job, Jwt, Limit, Log, Logic, Node, Room, SECTIONS, Settings, Telemetry, Tls, Trace, keys,
 };
 pub use value::{Auth, HookFailure, LogFormat, TlsVersion, Value};
 

@@ -12,6 +12,7 @@ use super::nearest::nearest;
 use super::problem::{Origin, Problem};
 use super::settings::Settings;
 use super::value::{Auth, Value};
+use crate::traces::HAS_EXPORTER;
 
 /// The extended header and the outer header of a batch: what a body is wrapped in.
 const FRAME_OVERHEAD_BYTES: u64 = 72 + 16;
@@ -95,6 +96,7 @@ pub(super) fn check(settings: &Settings, entries: &[Entry], doubtful: &[String])
     problems.extend(known.hook_urls(settings));
     problems.extend(known.hook_secrets(settings));
     problems.extend(known.cluster(settings));
+    problems.extend(known.trace_endpoint(settings));
     problems
 }
 
@@ -339,6 +341,29 @@ impl<'a> Known<'a> {
             subject: "hooks.secret_file".to_owned(),
             what: "webhooks are signed, and there is no secret".to_owned(),
             hint: Some("set hooks.secret_file to a file with a random line, as of: openssl rand -hex 32".to_owned()),
+        })
+    }
+
+    fn trace_endpoint(&self, settings: &Settings) -> Option<Problem> {
+        let entry = self.get("trace.endpoint")?;
+        let endpoint = &settings.trace.endpoint;
+        if endpoint.is_empty() {
+            return None;
+        }
+        let problem = |what: String, hint: &str| Problem {
+            place: Self::place(&[entry]),
+            subject: "trace.endpoint".to_owned(),
+            what,
+            hint: Some(hint.to_owned()),
+        };
+        if !HAS_EXPORTER {
+            let what = "this build can't send traces: it was made without the feature otel".to_owned();
+            return Some(problem(what, "build it with cargo build --release --package perseid --features otel"));
+        }
+        let uri = endpoint.parse::<axum::http::Uri>().ok();
+        let good = uri.is_some_and(|uri| uri.scheme_str() == Some("http") && uri.host().is_some_and(|host| !host.is_empty()));
+        (!good).then(|| {
+            problem(format!("{endpoint:?} is no http:// address"), "as in http://127.0.0.1:4317; for TLS put a collector beside")
         })
     }
 

@@ -411,6 +411,18 @@ settings! {
         /// filter by module as in `info,perseid_comet=debug`.
         level: String = "info", Kind::Filter, Reload, "--log-level";
     }
+
+    /// Traces (OpenTelemetry), in a build with the feature `otel`.
+    trace: Trace {
+        /// The collector that spans are sent to, OTLP over gRPC, as in `http://127.0.0.1:4317`. Empty: no
+        /// spans are made; what callers say in `traceparent` is still passed on.
+        endpoint: String = "", Kind::Text, Restart;
+        /// The share of traces that are sampled among those that begin here, that is, of requests without
+        /// a `traceparent`. With one, its caller has decided.
+        sample_ratio: f64 = "0.01", number(0.0, 1.0), Reload;
+        /// What this service is called in traces.
+        service_name: String = "perseid", Kind::Text, Restart;
+    }
 }
 
 impl Settings {

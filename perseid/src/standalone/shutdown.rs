@@ -18,6 +18,8 @@ const SESSIONS_SHARE: f64 = 0.7;
 const HOOKS_SHARE: f64 = 0.5;
 /// How long comets in other processes may take to take what is queued for them.
 const LANES_WAIT: Duration = Duration::from_secs(2);
+/// The most for spans that wait for a collector.
+const TRACES_MAX: Duration = Duration::from_secs(5);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 impl Standalone {
@@ -65,6 +67,9 @@ impl Standalone {
         let left = total.saturating_sub(started.elapsed()).max(Duration::from_millis(100));
         let _ = tokio::time::timeout(left, closing).await;
         self.wire.stop().await;
+        // Last: what was going on has ended its spans by now.
+        let left = total.saturating_sub(started.elapsed()).clamp(Duration::from_millis(100), TRACES_MAX);
+        self.export.flush(left).await;
         tracing::info!(sessions_cut, ms = started.elapsed().as_millis() as u64, "left");
         Outcome { sessions_cut }
     }

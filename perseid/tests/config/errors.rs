@@ -280,3 +280,11 @@ fn a_valid_file_cut_and_bent_at_every_byte() {
         }
     }
 }
+
+#[test]
+fn traces_need_a_build_that_can_send_them_and_an_address() {
+    good(&sources("", &[], &["trace.sample_ratio=1.0"]));
+    let problem = only(&sources("", &[], &["trace.endpoint=127.0.0.1:4317"]));
+    let word = if perseid::traces::HAS_EXPORTER { "no http:// address" } else { "without the feature otel" };
+    assert!(problem.subject == "trace.endpoint" && problem.what.contains(word), "{problem}");
+}

@@ -62,6 +62,7 @@ fn another(path: &str, kind: &Kind, default: &Value) -> String {
         }
         (Kind::Number { min, max }, Value::Number(value)) => if value == max { min } else { max }.to_string(),
         (Kind::Texts, _) if path == "jwt.bind" => "device_id".to_owned(),
+        (Kind::Text, _) if path == "trace.endpoint" => "http://127.0.0.1:4317".to_owned(),
         (Kind::Text, _) if path.ends_with("url") => "https://example.org/".to_owned(),
         (Kind::Texts, _) if path == "events.keep" || path == "hooks.events" => "upstream".to_owned(),
         (Kind::Texts, _) if path == "hooks.urls" => "https://a.example/hook".to_owned(),
@@ -127,6 +128,9 @@ fn every_key_reaches_its_field() {
         let before = good(&sources("", &[], base));
         for entry in &before.entries {
             let path = entry.key.path();
+            if path == "trace.endpoint" && !perseid::traces::HAS_EXPORTER {
+                continue;
+            }
             let set = format!("{path}={}", another(&path, &entry.key.kind, &entry.value));
             let after = match load(&sources("", &[], &[base, &[set.as_str()]].concat())) {
                 Ok(after) => after,

@@ -90,9 +90,10 @@ pub struct PushMsg {
     /// Sender's mid as extended sessions see it. Ours.
     #[prost(uint64, tag = "105")]
     pub from: u64,
-    /// Trace id of the request that brought it. Ours.
-    #[prost(string, tag = "106")]
-    pub trace: String,
+    /// The trace of the request that brought it: 25 bytes (`perseid_protocol::trace::Trace`), empty for none. Older records
+    /// have the id alone, 32 hexadecimal digits. Ours.
+    #[prost(bytes = "bytes", tag = "106")]
+    pub trace: Bytes,
     /// Idempotency key of the request; empty: none. Ours.
     #[prost(string, tag = "107")]
     pub idem: String,
@@ -131,6 +132,8 @@ mod tests {
     /// Fields of ours have two-byte tags from 100 on, which goim's job skips; what stands in logs may never change.
     #[test]
     fn our_bytes() {
+        let traced = PushMsg { trace: Bytes::from_static(b"0af7"), ..PushMsg::default() };
+        assert_eq!(hex(&traced.encode_to_vec()), "d2060430616637", "as when it was a text");
         let push = PushMsg {
             operation: 1,
             id: 2,

@@ -34,7 +34,7 @@ use super::access::Scope;
 use super::body::{self, BodyError};
 use super::problem::Problem;
 use super::push::Call;
-use super::{Api, now_ms, trace};
+use super::{Api, now_ms};
 use crate::metrics::Route;
 use crate::reason::Reason;
 
@@ -105,7 +105,7 @@ async fn call(State(api): State<Arc<Api>>, Path(method): Path<String>, request: 
     };
     let work = async {
         let outcome = match scope {
-            Some(scope) => api.run(scope, request).await,
+            Some(scope) => api.run(route, scope, request).await,
             None => Err(Problem::new(Reason::Unsupported, "perseid.v1.Push has no such method")),
         };
         outcome.unwrap_or_else(|problem| api.refuse_grpc(&problem))
@@ -119,13 +119,28 @@ impl Api {
         status::of(problem).into_http::<Body>()
     }
 
-    async fn run(self: &Arc<Self>, scope: Scope, request: Request) -> Result<Response, Problem> {
+    async fn run(self: &Arc<Self>, route: Route, scope: Scope, request: Request) -> Result<Response, Problem> {
         let caller = self
             .access
             .authorize(request.headers(), scope, &peer(&request), now_ms())
             .map_err(|denied| Problem { is_counted: true, ..denied.problem })?;
         let deadline = deadline::of(request.headers(), self.deadline());
-        let call = Call { caller, trace: trace::of(request.headers()), deadline };
+        if scope != Scope::Push {
+            return self.serve(request, Call { caller, trace: None, deadline }).await;
+        }
+        let traced = self.traces.enter(request.headers(), route.word());
+        let outcome = self.serve(request, Call { caller, trace: traced.trace(), deadline }).await;
+        let refused = |response: &Response| response.headers().get("grpc-status").is_some_and(|status| status != "0");
+        traced.end(match &outcome {
+            Ok(response) => refused(response).then_some("REFUSED"),
+            Err(problem) => Some(problem.reason.word()),
+        });
+        outcome
+    }
+
+    /// Reads the message and has the service answer it.
+    async fn serve(self: &Arc<Self>, request: Request, call: Call) -> Result<Response, Problem> {
+        let deadline = call.deadline;
         let message_bytes_max = self.config().request_bytes_max;
         let (mut parts, body) = request.into_parts();
         let message = body::all_of(body, message_bytes_max.saturating_add(PREFIX_BYTES), deadline, &self.arriving).await;
