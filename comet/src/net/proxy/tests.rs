@@ -53,7 +53,7 @@ fn whole_headers_with_something_behind_them() {
 fn cut_anywhere_more_is_needed() {
     for (header, _) in whole() {
         for cut in 0..header.len() {
-            assert_eq!(parse(&header[..cut]), Header::NeedMore, "{:?} of {header:?}", cut);
+            assert_eq!(parse(&header[..cut]), Header::NeedMore, "{cut} of {header:?}");
         }
     }
 }

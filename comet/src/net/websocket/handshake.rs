@@ -60,7 +60,7 @@ pub struct ClientHeaders<'a> {
 }
 
 /// Lines of `X-Forwarded-For` that are kept: the right-most count.
-const FORWARDED_LINES_MAX: usize = 8;
+const FORWARDED_LINES_MAX: usize = 4;
 
 /// The last lines of `X-Forwarded-For`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
