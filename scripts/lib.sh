@@ -38,6 +38,20 @@ need_chromium() {
     command -v chromium >/dev/null || install chromium
 }
 
+# What stands in front of Perseid in deploy/. Their packages start servers of their own: those are not wanted.
+need_proxies() {
+    command -v nginx >/dev/null && command -v haproxy >/dev/null && return
+    local policy=/usr/sbin/policy-rc.d
+    if [ -e "$policy" ]; then
+        install nginx-light haproxy
+        return
+    fi
+    printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
+    as_root chmod +x "$policy"
+    install nginx-light haproxy
+    as_root rm -f "$policy"
+}
+
 need_cargo_deny() {
     local version=0.20.2
     cargo deny --version 2>/dev/null | grep -q "$version" || cargo install --quiet --locked cargo-deny --version "$version"
