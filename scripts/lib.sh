@@ -38,6 +38,11 @@ need_chromium() {
     command -v chromium >/dev/null || install chromium
 }
 
+# The README makes a certificate with it.
+need_openssl() {
+    command -v openssl >/dev/null || install openssl
+}
+
 # What stands in front of Perseid in deploy/. Their packages start servers of their own: those are not wanted.
 need_proxies() {
     command -v nginx >/dev/null && command -v haproxy >/dev/null && return
