@@ -11,6 +11,7 @@ use perseid_log::{LogReader, Offset, Record, Topic};
 use perseid_rpc::{Event, EventKind, EventView, Events};
 use prost::Message;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::problem::Problem;
 use super::query::Query;
@@ -40,13 +41,39 @@ struct Question {
     wait_ms: u64,
 }
 
-#[derive(Serialize)]
-struct Answer<'a> {
+/// Events, oldest first.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Events)]
+pub(super) struct Answer<'a> {
+    #[schema(value_type = Vec<EventJson>)]
     events: Vec<EventView<'a>>,
     /// Where to go on: as `after` of the next request.
     next: String,
     /// Records, of any kind, that the log no longer had.
     skipped: u64,
+}
+
+/// An event. `op` and `body_base64` come with `upstream`, the rest with sessions; `reason` only when one ends.
+#[derive(ToSchema)]
+#[schema(as = Event)]
+#[allow(dead_code)] // a description of what [`EventView`] writes
+struct EventJson {
+    id: String,
+    /// `session.online`, `session.offline`, `upstream`.
+    r#type: String,
+    /// Unix ms.
+    ts_ms: u64,
+    mid: i64,
+    key: String,
+    session: String,
+    op: Option<i32>,
+    body_base64: Option<String>,
+    platform: Option<String>,
+    device: Option<String>,
+    address: Option<String>,
+    since_ms: Option<u64>,
+    sessions: Option<u64>,
+    reason: Option<String>,
 }
 
 /// What was found.
@@ -89,7 +116,17 @@ fn kind_of(word: &str) -> Result<EventKind, Problem> {
     })
 }
 
-/// `GET /v1/events?after=&limit=&types=&wait_ms=`: events after a place in the log, oldest first.
+/// Events after a place in the log, oldest first.
+#[utoipa::path(
+    get, path = "/v1/events", operation_id = "listEvents", tag = "events",
+    params(
+        ("after" = Option<u64>, Query, description = "Where to go on: `next` of the answer before; default 0, the oldest."),
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 1000, description = "At most so many; default 100."),
+        ("types" = Option<String>, Query, description = "Only these, separated by commas."),
+        ("wait_ms" = Option<u32>, Query, maximum = 60000, description = "How long to wait if there are none; default 0."),
+    ),
+    responses((status = 200, description = "What happened.", body = Answer<'static>)),
+)]
 pub(super) async fn events(State(api): State<Arc<Api>>, uri: Uri) -> Response {
     let work = async {
         let Some(feed) = &api.events else {

@@ -6,22 +6,42 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use perseid_log::ConsumerState;
-use serde_json::json;
+use serde::Serialize;
+use utoipa::ToSchema;
 
-use super::{Api, JSON, TEXT, respond};
+use super::{Api, TEXT, json, respond};
 use crate::metrics::Route;
 
-/// `GET /healthz`: alive. Asks nobody.
+/// Alive. Asks nobody.
+#[utoipa::path(
+    get, path = "/healthz", operation_id = "alive", tag = "health",
+    responses((status = 200, description = "The process answers.", body = String, content_type = "text/plain", example = "ok\n")),
+)]
 pub(super) async fn alive(State(api): State<Arc<Api>>) -> Response {
     api.command(Route::Healthz, async { respond(StatusCode::OK, TEXT, "ok\n") }).await
 }
 
-/// `GET /readyz`: 200 if all that a request needs is there, else 503 with the reasons.
+/// Whether requests can be served.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Readiness {
+    ready: bool,
+    /// What is missing, for people.
+    reasons: Vec<String>,
+}
+
+/// Ready: all that a request needs is there.
+#[utoipa::path(
+    get, path = "/readyz", operation_id = "ready", tag = "health",
+    responses((status = 200, description = "Ready.", body = Readiness),
+              (status = 503, description = "Leaving, or something is missing.", body = Readiness)),
+)]
 pub(super) async fn ready(State(api): State<Arc<Api>>) -> Response {
     let work = async {
         let reasons = api.unready();
         let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-        respond(status, JSON, json!({ "ready": reasons.is_empty(), "reasons": reasons }).to_string())
+        let mut response = json(&Readiness { ready: reasons.is_empty(), reasons });
+        *response.status_mut() = status;
+        response
     };
     api.command(Route::Readyz, work).await
 }

@@ -7,12 +7,13 @@ use axum::extract::{Path, Request, State};
 use axum::http::{StatusCode, Uri};
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::manage::{Kick, NodeDrain};
 use super::message::parse;
 use super::problem::Problem;
 use super::query::Query;
-use super::read_http::{mid_of, node_json};
+use super::read_http::{NodeJson, mid_of, node_json};
 use super::{Api, json};
 use crate::metrics::Route;
 use crate::reason::Reason;
@@ -20,13 +21,30 @@ use crate::reason::Reason;
 /// The end of the path of a node's drain; paths of this form are one pattern for the router.
 const DRAIN: &str = ":drain";
 
-#[derive(Serialize)]
-struct KickedJson {
+/// What a kick did.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Kicked)]
+pub(super) struct KickedJson {
     mid: i64,
+    /// So many sessions were told to end.
     ended: u64,
 }
 
-/// `DELETE /v1/users/{mid}/sessions?key=&platform=&reason=`: ends sessions of a user.
+/// End sessions of a user.
+///
+/// They are told KICKED, and do not come back by themselves; whether they may is for your login to say. Without `key` and
+/// `platform` all of them; other parameters and empty values are refused, because a mistake must not end all sessions.
+#[utoipa::path(
+    delete, path = "/v1/users/{mid}/sessions", operation_id = "kick", tag = "users",
+    params(
+        ("mid" = i64, Path, minimum = 1, description = "The user.", example = 7),
+        ("key" = Option<String>, Query, description = "Only the session with this key."),
+        ("platform" = Option<String>, Query, description = "Only the sessions of this platform."),
+        ("reason" = Option<String>, Query, description = "What the clients are told, at most 256 bytes."),
+    ),
+    responses((status = 200, description = "So many sessions were told to end.", body = KickedJson,
+               example = json!({ "mid": 7, "ended": 2 }))),
+)]
 pub(super) async fn kick(State(api): State<Arc<Api>>, path: Result<Path<String>, PathRejection>, uri: Uri) -> Response {
     let work = async {
         let mid = mid_of(path)?;
@@ -38,7 +56,12 @@ pub(super) async fn kick(State(api): State<Arc<Api>>, path: Result<Path<String>,
     api.answer(Route::Kick, work).await
 }
 
-/// `GET /v1/nodes/{id}`, and `GET /v1/nodes/{id}:drain`: how far its drain has come.
+/// One node.
+#[utoipa::path(
+    get, path = "/v1/nodes/{id}", operation_id = "getNode", tag = "nodes",
+    params(("id" = String, Path, description = "The node's name.")),
+    responses((status = 200, description = "The node.", body = NodeJson<'static>)),
+)]
 pub(super) async fn node(State(api): State<Arc<Api>>, path: Result<Path<String>, PathRejection>) -> Response {
     let id = path.map(|Path(id)| id).map_err(|_| wrong_path());
     match id {
@@ -50,16 +73,22 @@ pub(super) async fn node(State(api): State<Arc<Api>>, path: Result<Path<String>,
     }
 }
 
-#[derive(Default, Deserialize)]
+/// How to drain.
+#[derive(Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct DrainRequest {
+pub(super) struct DrainRequest {
+    /// Sessions told to go each second; without it as configured.
+    #[schema(minimum = 1, maximum = 1000000)]
     per_second: Option<u32>,
 }
 
-#[derive(Serialize)]
-struct DrainJson<'a> {
+/// How far a drain has come; the last three only while the node drains.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Drain)]
+pub(super) struct DrainJson<'a> {
     node: &'a str,
     draining: bool,
+    /// Sessions that are still there.
     sessions: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     sessions_at_start: Option<u64>,
@@ -81,7 +110,26 @@ fn drain_json(drain: &NodeDrain) -> DrainJson<'_> {
     }
 }
 
-/// `POST /v1/nodes/{id}:drain`: tells a node to leave; 202, because it takes its time.
+/// How far a node's drain has come.
+///
+/// The router has one pattern for this and for [`node`], which answers both; here stands only the description.
+#[utoipa::path(
+    get, path = "/v1/nodes/{id}:drain", operation_id = "getDrain", tag = "nodes",
+    params(("id" = String, Path, description = "The node's name.")),
+    responses((status = 200, description = "How far it has come.", body = DrainJson<'static>)),
+)]
+#[allow(dead_code)]
+pub(super) const fn drain_progress() {}
+
+/// Tell a node to leave.
+///
+/// No new sessions, those that are there told to go, then the end of the process. Once more changes nothing.
+#[utoipa::path(
+    post, path = "/v1/nodes/{id}:drain", operation_id = "drainNode", tag = "nodes",
+    params(("id" = String, Path, description = "The node's name.")),
+    request_body(content = Option<DrainRequest>, example = json!({ "per_second": 500 })),
+    responses((status = 202, description = "It leaves, and takes its time.", body = DrainJson<'static>)),
+)]
 pub(super) async fn drain(State(api): State<Arc<Api>>, path: Result<Path<String>, PathRejection>, request: Request) -> Response {
     let work = async {
         let Path(path) = path.map_err(|_| wrong_path())?;

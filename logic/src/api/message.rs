@@ -1,5 +1,6 @@
 //! A message in the JSON of v1: read strictly, so that a mistake is told and not swallowed.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
 use std::str::FromStr;
@@ -9,6 +10,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, Deserializer, Error, Visitor};
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, OneOfBuilder, Schema, SchemaFormat, Type};
+use utoipa::{PartialSchema, ToSchema};
 
 use super::draft::{self, Draft, DraftTarget, Priority};
 use super::problem::Problem;
@@ -26,30 +30,50 @@ pub(super) fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, Problem> {
     })
 }
 
-/// A message as sent to `POST /v1/messages`.
-#[derive(Debug, Deserialize)]
+/// A message. Of `body` and `body_base64` exactly one is needed; it may be empty.
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Message {
     to: To,
+    /// Operation of the frame, default 1000. 0 to 32 belong to the protocol itself and are refused; 33 to 999 are reserved.
     op: Option<i32>,
+    /// The frame's body as text.
     body: Option<String>,
+    /// The frame's body as bytes, in base64.
     body_base64: Option<String>,
+    /// Only `false`, so far.
     store: Option<bool>,
+    /// Idempotency key, 1 to 64 bytes, no control characters.
     id: Option<Text>,
+    /// The sender's mid as extended sessions see it; default 0, the system.
+    #[schema(value_type = Option<Integer64>)]
     from: Option<Number<u64>>,
+    /// Not delivered at or after this time, ms from acceptance; without it the push is never too late.
+    #[schema(minimum = 1)]
     ttl_ms: Option<u64>,
+    /// Only `normal`, so far.
     priority: Option<Priority>,
+    /// Not yet: 501.
     collapse: Option<String>,
+    /// Only with `all`: sessions per second; 0 or none is as fast as it goes.
+    #[schema(maximum = 2147483647)]
     speed: Option<u32>,
 }
 
-#[derive(Debug, Deserialize)]
+/// For whom: exactly one of these.
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct To {
+    /// Users, with all their sessions: 1 to 10,000 (`logic.targets_max`), each > 0.
+    #[schema(value_type = Option<Vec<Integer64>>)]
     mids: Option<Vec<Number<i64>>>,
+    /// Sessions by key, 1 to 128 bytes each: 1 to 10,000 (`logic.targets_max`).
     keys: Option<Vec<String>>,
+    /// Not yet: 501.
     group: Option<Text>,
+    /// A room, `type://id`, at most 256 bytes.
     room: Option<String>,
+    /// Every session; must be true.
     all: Option<bool>,
 }
 
@@ -120,6 +144,38 @@ impl<'de, T: TryFrom<i64> + TryFrom<u64> + FromStr> Deserialize<'de> for Number<
             }
         }
         deserializer.deserialize_any(NumberOrText(PhantomData))
+    }
+}
+
+/// How a [`Number`] is described.
+pub(super) struct Integer64;
+
+impl PartialSchema for Integer64 {
+    fn schema() -> RefOr<Schema> {
+        let number = ObjectBuilder::new().schema_type(Type::Integer).format(Some(SchemaFormat::KnownFormat(KnownFormat::Int64)));
+        let text = ObjectBuilder::new().schema_type(Type::String).pattern(Some("^-?[0-9]{1,20}$"));
+        let either = OneOfBuilder::new().item(number).item(text);
+        either.description(Some("An integer of 64 bits, as a number or as decimal text.")).into()
+    }
+}
+
+impl ToSchema for Integer64 {}
+
+impl PartialSchema for Text {
+    fn schema() -> RefOr<Schema> {
+        let text = ObjectBuilder::new().schema_type(Type::String);
+        let number = ObjectBuilder::new().schema_type(Type::Integer).format(Some(SchemaFormat::KnownFormat(KnownFormat::Int64)));
+        OneOfBuilder::new()
+            .item(text)
+            .item(number)
+            .description(Some("An id: text, or a number that stands for its digits."))
+            .into()
+    }
+}
+
+impl ToSchema for Text {
+    fn name() -> Cow<'static, str> {
+        Cow::Borrowed("Id")
     }
 }
 

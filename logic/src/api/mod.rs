@@ -13,6 +13,7 @@ pub mod push_http;
 pub mod read_http;
 
 mod body;
+mod docs;
 mod draft;
 mod envelope;
 mod goim_nodes;
@@ -23,6 +24,7 @@ mod later;
 mod look;
 mod manage;
 mod message;
+mod openapi;
 mod problem;
 mod push;
 mod query;
@@ -40,9 +42,13 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::from_fn_with_state;
 use axum::response::Response;
-use axum::routing::{delete, get, post};
+use axum::routing::{get, post};
 use perseid_log::EventLog;
 use perseid_store::SessionRegistry;
+use utoipa::OpenApi as _;
+use utoipa::openapi::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::accept::{Accept, Pending, PushAnswer, PushError};
 use crate::config::Config;
@@ -162,13 +168,25 @@ impl Api {
 /// All routes. `extra` holds more of them (the caller's `/metrics`), behind the same check of `Host` and `Origin`; those that
 /// need a token are put behind a scope with [`Access::guard`] before. What none has is answered with 404.
 pub fn router(api: Arc<Api>, extra: Router) -> Router {
+    router_with(api, extra, OpenApi::default())
+}
+
+/// The same, with a description of the routes in `extra` for `/openapi.json`; [`describe`] says of them what they need.
+pub fn router_with(api: Arc<Api>, extra: Router, described: OpenApi) -> Router {
     let access = &api.access;
-    Router::new()
-        .merge(access.guard(Scope::Push, push_routes()))
-        .merge(access.guard(Scope::Read, read_routes()))
-        .merge(access.guard(Scope::Admin, admin_routes()))
+    let (mut routes, mut document) = open_routes().split_for_parts();
+    for (scope, group) in [(Scope::Push, push_routes()), (Scope::Read, read_routes()), (Scope::Admin, admin_routes())] {
+        let (group, of_group) = group.split_for_parts();
+        routes = routes.merge(access.guard(scope, group));
+        document.merge(openapi::with_scope(of_group, scope));
+    }
+    let mut whole = openapi::base();
+    whole.merge(document);
+    whole.merge(described);
+    routes
         .merge(later_routes(access))
-        .merge(open_routes())
+        .merge(openapi::route(&whole))
+        .merge(docs::routes())
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)
         .with_state(api.clone())
@@ -176,37 +194,52 @@ pub fn router(api: Arc<Api>, extra: Router) -> Router {
         .layer(from_fn_with_state(api, guard::check))
 }
 
+/// Says of routes that are described what scope they need, and how they refuse.
+pub fn describe(routes: OpenApi, scope: Scope) -> OpenApi {
+    openapi::with_scope(routes, scope)
+}
+
 /// What sends: goim's pushes and v1's.
-fn push_routes() -> Router<Arc<Api>> {
-    Router::new()
+fn push_routes() -> OpenApiRouter<Arc<Api>> {
+    OpenApiRouter::new()
         .route("/goim/push/keys", post(goim_http::push_keys))
         .route("/goim/push/mids", post(goim_http::push_mids))
         .route("/goim/push/room", post(goim_http::push_room))
         .route("/goim/push/all", post(goim_http::push_all))
-        .route("/v1/messages", post(push_http::push))
-        .route("/v1/messages:batch", post(push_http::push_batch))
+        .routes(routes!(push_http::push))
+        .routes(routes!(push_http::push_batch))
 }
 
 /// What looks at users, rooms and nodes.
-fn read_routes() -> Router<Arc<Api>> {
-    Router::new()
+fn read_routes() -> OpenApiRouter<Arc<Api>> {
+    // Paths that the router has other patterns for: it knows no parameter with something behind it, and calls one that may
+    // contain slashes otherwise.
+    #[derive(utoipa::OpenApi)]
+    #[openapi(paths(manage_http::drain_progress, read_http::room))]
+    struct Described;
+
+    OpenApiRouter::with_openapi(Described::openapi())
         .route("/goim/online/top", get(goim_http::online_top))
         .route("/goim/online/room", get(goim_http::online_room))
         .route("/goim/online/total", get(goim_http::online_total))
-        .route("/v1/nodes", get(read_http::nodes))
-        .route("/v1/nodes/{id}", get(manage_http::node))
-        .route("/v1/users/{mid}", get(read_http::user))
-        .route("/v1/users:online", post(read_http::users_online))
-        .route("/v1/rooms", get(read_http::rooms))
-        .route("/v1/events", get(events_http::events))
+        .routes(routes!(read_http::nodes))
+        .routes(routes!(manage_http::node))
+        .routes(routes!(read_http::user))
+        .routes(routes!(read_http::users_online))
+        .routes(routes!(read_http::rooms))
+        .routes(routes!(events_http::events))
         .route("/v1/rooms/{type}/{*id}", get(read_http::room))
 }
 
 /// What ends sessions and nodes.
-fn admin_routes() -> Router<Arc<Api>> {
-    Router::new()
-        .route("/v1/users/{mid}/sessions", delete(manage_http::kick))
-        // POST /v1/nodes/{id}:drain: the router knows no parameter with something behind it.
+fn admin_routes() -> OpenApiRouter<Arc<Api>> {
+    #[derive(utoipa::OpenApi)]
+    #[openapi(paths(manage_http::drain))]
+    struct Described;
+
+    OpenApiRouter::with_openapi(Described::openapi())
+        .routes(routes!(manage_http::kick))
+        // POST /v1/nodes/{id}:drain
         .route("/v1/nodes/{id}", post(manage_http::drain))
 }
 
@@ -217,12 +250,12 @@ fn later_routes(access: &Arc<Access>) -> Router<Arc<Api>> {
 }
 
 /// What clients and balancers ask, who have no token: where to connect, and whether this node lives.
-fn open_routes() -> Router<Arc<Api>> {
-    Router::new()
+fn open_routes() -> OpenApiRouter<Arc<Api>> {
+    OpenApiRouter::new()
         .route("/goim/nodes/weighted", get(goim_http::nodes_weighted))
         .route("/goim/nodes/instances", get(goim_http::nodes_instances))
-        .route("/healthz", get(health::alive))
-        .route("/readyz", get(health::ready))
+        .routes(routes!(health::alive))
+        .routes(routes!(health::ready))
 }
 
 async fn not_found(State(api): State<Arc<Api>>, method: Method, uri: Uri) -> Response {

@@ -4,6 +4,7 @@ use axum::body::Bytes;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::body::BodyError;
 use super::respond;
@@ -22,14 +23,22 @@ pub(super) struct Problem {
     pub(super) is_counted: bool,
 }
 
-/// The document.
-#[derive(Serialize)]
+/// Why a request was refused (RFC 9457).
+#[derive(Serialize, ToSchema)]
+#[schema(as = Problem)]
 pub(super) struct Document<'a> {
+    /// `urn:perseid:problem:` and the reason.
+    #[schema(value_type = String)]
     r#type: TypeUri,
     title: &'static str,
+    /// The HTTP status.
     status: u16,
+    /// For people.
     detail: &'a str,
+    /// Stable, for programs.
+    #[schema(value_type = Reason)]
     reason: &'static str,
+    /// Where retrying helps.
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_after_ms: Option<u64>,
 }

@@ -7,15 +7,31 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 
 use super::message::{Message, parse};
 use super::problem::{Document, Problem};
 use super::push::Call;
-use super::{Api, JSON, json, respond};
+use super::{Api, json};
 use crate::accept::PushAnswer;
 use crate::metrics::Route;
 
-/// `POST /v1/messages`
+/// Push one message.
+///
+/// To users, sessions, a room or all. Accepted means: the event log has it on disk; not, that somebody was there. With `id` the
+/// same request may be sent again, and is pushed once. 504 UNKNOWN: it may be written; send it again only with an `id`.
+#[utoipa::path(
+    post, path = "/v1/messages", operation_id = "push", tag = "push",
+    request_body(content = Message, examples(
+        ("to a user" = (value = json!({ "to": { "mids": [7] }, "body": "hello" }))),
+        ("to a session, bytes, for five seconds" = (value = json!({ "to": { "keys": ["web-1"] }, "body_base64": "AAH/", "ttl_ms": 5000 }))),
+        ("to a room" = (value = json!({ "to": { "room": "live://1" }, "body": "goal" }))),
+        ("to all, at a pace" = (value = json!({ "to": { "all": true }, "speed": 2000, "body": "maintenance at 4" }))),
+        ("once" = (value = json!({ "to": { "mids": ["7"] }, "body": "paid", "id": "order-17" }))),
+    )),
+    responses((status = 200, description = "Accepted: the event log has it.", body = Pushed,
+               example = json!({ "id": "382495516451143680", "accepted": true, "recipients": 1, "duplicate": false }))),
+)]
 pub(super) async fn push(State(api): State<Arc<Api>>, request: Request) -> Response {
     let work = async {
         let traced = api.traces.enter(request.headers(), Route::Messages.word());
@@ -27,35 +43,72 @@ pub(super) async fn push(State(api): State<Arc<Api>>, request: Request) -> Respo
             api.push(&call, draft).await
         };
         let answer = traced.through(outcome).await?;
-        Ok(respond(StatusCode::OK, JSON, answer_json(&answer)))
+        Ok(json(&Pushed::from(&answer)))
     };
     api.answer(Route::Messages, work).await
 }
 
-fn answer_json(answer: &PushAnswer) -> String {
-    format!(r#"{{"id":"{}","accepted":true,"recipients":{},"duplicate":{}}}"#, answer.id, answer.recipients, answer.duplicate)
+/// What became of a push.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Pushed {
+    /// Message id; a text, because JavaScript's numbers can't hold it.
+    #[schema(pattern = "^[0-9]{1,20}$")]
+    id: String,
+    accepted: bool,
+    /// Mids or keys addressed; for a room the people in it now, for all the sessions now.
+    recipients: u64,
+    /// An earlier request with this `id` was answered so.
+    duplicate: bool,
 }
 
-#[derive(Deserialize)]
+impl From<&PushAnswer> for Pushed {
+    fn from(answer: &PushAnswer) -> Self {
+        let PushAnswer { id, duplicate, recipients } = *answer;
+        Self { id: id.to_string(), accepted: true, recipients, duplicate }
+    }
+}
+
+/// Several messages.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Batch {
+pub(super) struct Batch {
+    /// 1 to 1,000 (`logic.batch_max`).
+    #[schema(value_type = Vec<Message>, min_items = 1)]
     messages: Vec<Box<RawValue>>,
 }
 
-#[derive(Serialize)]
-struct Results<'a> {
+/// What became of each, in order.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Results<'a> {
     results: Vec<Outcome<'a>>,
 }
 
 /// What became of one message: its HTTP status as if it had come alone, and the answer or the problem.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(untagged)]
 enum Outcome<'a> {
-    Accepted { status: u16, id: String, accepted: bool, recipients: u64, duplicate: bool },
+    Accepted(PushedOne),
     Refused(Document<'a>),
 }
 
-/// `POST /v1/messages:batch`: each message is judged by itself, and they reach the log in their order.
+/// A message of a batch that was accepted.
+#[derive(Serialize, ToSchema)]
+struct PushedOne {
+    /// As if it had come alone: 200.
+    status: u16,
+    #[serde(flatten)]
+    pushed: Pushed,
+}
+
+/// Push up to 1,000 messages.
+///
+/// Each message is judged by itself, and they reach the log in their order. Each counts for the quota.
+#[utoipa::path(
+    post, path = "/v1/messages:batch", operation_id = "pushBatch", tag = "push",
+    request_body(content = Batch, example = json!({ "messages": [
+        { "to": { "mids": [7] }, "body": "one" }, { "to": { "room": "live://1" }, "body": "two" } ] })),
+    responses((status = 200, description = "What became of each.", body = Results<'static>)),
+)]
 pub(super) async fn push_batch(State(api): State<Arc<Api>>, request: Request) -> Response {
     let work = async {
         let traced = api.traces.enter(request.headers(), Route::MessagesBatch.word());
@@ -74,13 +127,7 @@ pub(super) async fn push_batch(State(api): State<Arc<Api>>, request: Request) ->
 
 fn result(outcome: &Result<PushAnswer, Problem>) -> Outcome<'_> {
     match outcome {
-        Ok(answer) => Outcome::Accepted {
-            status: StatusCode::OK.as_u16(),
-            id: answer.id.to_string(),
-            accepted: true,
-            recipients: answer.recipients,
-            duplicate: answer.duplicate,
-        },
+        Ok(answer) => Outcome::Accepted(PushedOne { status: StatusCode::OK.as_u16(), pushed: answer.into() }),
         Err(problem) => Outcome::Refused(problem.document()),
     }
 }

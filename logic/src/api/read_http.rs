@@ -8,35 +8,51 @@ use axum::http::Uri;
 use axum::response::Response;
 use perseid_store::SessionRow;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::look::{self, NODE_ROLE, RoomOnline, UserOnline};
 use super::manage::user as user_mid;
-use super::message::{Number, parse};
+use super::message::{Integer64, Number, parse};
 use super::problem::Problem;
 use super::query::Query;
 use super::{Api, json};
 use crate::metrics::Route;
 use crate::nodes::NodeInfo;
 
-#[derive(Serialize)]
-struct NodesJson<'a> {
+/// The nodes.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Nodes)]
+pub(super) struct NodesJson<'a> {
     nodes: Vec<NodeJson<'a>>,
 }
 
-#[derive(Serialize)]
+/// A node.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Node)]
 pub(super) struct NodeJson<'a> {
     id: &'a str,
     role: &'static str,
+    /// Where clients reach it by TCP, host:port.
+    #[schema(value_type = Vec<String>)]
     tcp: &'a [String],
+    /// Where clients reach it by WebSocket, host:port.
+    #[schema(value_type = Vec<String>)]
     ws: &'a [String],
     sessions: u64,
+    /// Different addresses that the sessions come from.
     ips: u64,
+    /// It takes no new sessions.
     draining: bool,
     version: &'a str,
+    /// Unix ms.
     started_ms: u64,
 }
 
-/// `GET /v1/nodes`
+/// The nodes.
+#[utoipa::path(
+    get, path = "/v1/nodes", operation_id = "listNodes", tag = "nodes",
+    responses((status = 200, description = "The nodes.", body = NodesJson<'static>)),
+)]
 pub(super) async fn nodes(State(api): State<Arc<Api>>) -> Response {
     let work = async {
         let nodes = api.all_nodes();
@@ -59,20 +75,32 @@ pub(super) fn node_json(node: &NodeInfo) -> NodeJson<'_> {
     }
 }
 
-#[derive(Serialize)]
-struct UserJson {
+/// A user with his sessions.
+#[derive(Serialize, ToSchema)]
+#[schema(as = User)]
+pub(super) struct UserJson {
     mid: i64,
+    /// Oldest first; nobody online is an empty list.
     sessions: Vec<SessionJson>,
 }
 
-#[derive(Serialize)]
+/// A session.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Session)]
 struct SessionJson {
     key: String,
+    /// Number of its node.
     node: u32,
+    #[schema(value_type = String)]
     platform: Box<str>,
+    #[schema(value_type = String)]
     device_id: Box<str>,
+    /// ip:port of the client, where it is known.
+    #[schema(required)]
     address: Option<String>,
+    /// Unix ms.
     since_ms: u64,
+    /// Whether the client speaks the extended protocol.
     extended: bool,
 }
 
@@ -90,7 +118,12 @@ impl From<SessionRow> for SessionJson {
     }
 }
 
-/// `GET /v1/users/{mid}`: a user's sessions, oldest first.
+/// A user's sessions, oldest first.
+#[utoipa::path(
+    get, path = "/v1/users/{mid}", operation_id = "getUser", tag = "users",
+    params(("mid" = i64, Path, minimum = 1, description = "The user.", example = 7)),
+    responses((status = 200, description = "The user's sessions.", body = UserJson)),
+)]
 pub(super) async fn user(State(api): State<Arc<Api>>, path: Result<Path<String>, PathRejection>) -> Response {
     let work = async {
         let mid = mid_of(path)?;
@@ -106,21 +139,31 @@ pub(super) fn mid_of(path: Result<Path<String>, PathRejection>) -> Result<i64, P
     mid.ok_or_else(|| Problem::bad("the mid in the path must be a positive 64-bit integer")).and_then(user_mid)
 }
 
-#[derive(Deserialize)]
+/// Of whom.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Question {
+#[schema(as = UsersOnlineQuestion)]
+pub(super) struct Question {
+    /// At most 10,000 (`logic.targets_max`).
+    #[schema(value_type = Vec<Integer64>)]
     mids: Vec<Number<i64>>,
 }
 
-#[derive(Serialize)]
-struct OnlineJson {
+/// Who is online.
+#[derive(Serialize, ToSchema)]
+#[schema(as = UsersOnline)]
+pub(super) struct OnlineJson {
+    /// In the order asked.
     users: Vec<UserOnlineJson>,
 }
 
-#[derive(Serialize)]
+/// Whether a user is online.
+#[derive(Serialize, ToSchema)]
+#[schema(as = UserOnline)]
 struct UserOnlineJson {
     mid: i64,
     online: bool,
+    #[schema(value_type = Vec<String>)]
     platforms: Vec<Box<str>>,
 }
 
@@ -131,7 +174,14 @@ impl From<UserOnline> for UserOnlineJson {
     }
 }
 
-/// `POST /v1/users:online`: who of these is online, and on which platforms.
+/// Who of these is online, and on which platforms.
+#[utoipa::path(
+    post, path = "/v1/users:online", operation_id = "usersOnline", tag = "users",
+    request_body(content = Question, example = json!({ "mids": [7, 8] })),
+    responses((status = 200, description = "Who is online.", body = OnlineJson,
+               example = json!({ "users": [{ "mid": 7, "online": true, "platforms": ["web"] },
+                                           { "mid": 8, "online": false, "platforms": [] }] }))),
+)]
 pub(super) async fn users_online(State(api): State<Arc<Api>>, request: Request) -> Response {
     let work = async {
         let question: Question = parse(&api.body(request, api.deadline()).await?)?;
@@ -142,13 +192,18 @@ pub(super) async fn users_online(State(api): State<Arc<Api>>, request: Request) 
     api.answer(Route::UsersOnline, work).await
 }
 
-#[derive(Serialize)]
-struct RoomsJson<'a> {
+/// Rooms.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Rooms)]
+pub(super) struct RoomsJson<'a> {
     rooms: Vec<RoomJson<'a>>,
 }
 
-#[derive(Serialize)]
-struct RoomJson<'a> {
+/// A room.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Room)]
+pub(super) struct RoomJson<'a> {
+    /// `type://id`
     room: &'a str,
     r#type: &'a str,
     id: &'a str,
@@ -159,7 +214,15 @@ fn room_json(room: &RoomOnline) -> RoomJson<'_> {
     RoomJson { room: &room.room, r#type: &room.kind, id: &room.id, online: room.online }
 }
 
-/// `GET /v1/rooms?type=&limit=`: the fullest rooms.
+/// The fullest rooms.
+#[utoipa::path(
+    get, path = "/v1/rooms", operation_id = "listRooms", tag = "rooms",
+    params(
+        ("type" = Option<String>, Query, description = "Only rooms of exactly this type."),
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 10000, description = "At most so many; default 100."),
+    ),
+    responses((status = 200, description = "Rooms, the fullest first.", body = RoomsJson<'static>)),
+)]
 pub(super) async fn rooms(State(api): State<Arc<Api>>, uri: Uri) -> Response {
     let work = async {
         let query = Query::parse(uri.query()).map_err(Problem::bad)?;
@@ -173,7 +236,16 @@ pub(super) async fn rooms(State(api): State<Arc<Api>>, uri: Uri) -> Response {
     api.answer(Route::Rooms, work).await
 }
 
-/// `GET /v1/rooms/{type}/{id}`: one room; a room that nobody is in has nobody online. The id may contain slashes.
+/// One room; a room that nobody is in has nobody online.
+#[utoipa::path(
+    get, path = "/v1/rooms/{type}/{id}", operation_id = "getRoom", tag = "rooms",
+    params(
+        ("type" = String, Path, description = "What stands before `://`.", example = "live"),
+        ("id" = String, Path, description = "What stands behind it; it may contain slashes.", example = "1"),
+    ),
+    responses((status = 200, description = "The room.", body = RoomJson<'static>,
+               example = json!({ "room": "live://1", "type": "live", "id": "1", "online": 42 }))),
+)]
 pub(super) async fn room(State(api): State<Arc<Api>>, path: Result<Path<(String, String)>, PathRejection>) -> Response {
     let work = async {
         let Path((kind, id)) = path.map_err(|_| look::bad_room())?;

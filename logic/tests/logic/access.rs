@@ -13,7 +13,7 @@ use crate::v1::problem;
 const PUSH: &str = r#"{"to":{"mids":[1]},"body":"x"}"#;
 
 /// Every route, with the scope that it needs and the status that a call with it gets.
-const ROUTES: [(&str, &str, Option<Scope>, u16); 30] = [
+pub(crate) const ROUTES: [(&str, &str, Option<Scope>, u16); 32] = [
     ("POST", "/v1/messages", Some(Scope::Push), 400),
     ("POST", "/v1/messages:batch", Some(Scope::Push), 400),
     ("POST", "/goim/push/keys?operation=1&keys=k", Some(Scope::Push), 200),
@@ -41,7 +41,10 @@ const ROUTES: [(&str, &str, Option<Scope>, u16); 30] = [
     ("GET", "/v1/groups/1/messages", Some(Scope::Read), 501),
     ("POST", "/v1/users/7:block", Some(Scope::Push), 501),
     ("GET", "/v1/users/7/inbox", Some(Scope::Read), 501),
+    // Not where no events are written.
+    ("GET", "/v1/events", Some(Scope::Read), 501),
     ("GET", "/healthz", None, 200),
+    ("GET", "/readyz", None, 200),
     ("GET", "/goim/nodes/weighted", None, 200),
     ("GET", "/goim/nodes/instances", None, 200),
 ];

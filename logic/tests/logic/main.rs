@@ -9,6 +9,7 @@ mod grpc;
 mod guard;
 mod health;
 mod manage;
+mod openapi;
 mod read;
 mod serve;
 mod traces;

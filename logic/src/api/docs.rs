@@ -1,0 +1,30 @@
+//! `/docs`: Swagger UI, from memory, to read the OpenAPI document and to try it. It loads nothing from elsewhere.
+
+use axum::Router;
+use axum::http::{HeaderName, HeaderValue, header};
+use axum::middleware::map_response;
+use axum::response::Response;
+use utoipa_swagger_ui::{Config, SwaggerUi};
+
+/// Scripts only from here. Swagger UI writes styles into elements, and has images of its own in its styles.
+const POLICY: HeaderValue = HeaderValue::from_static(
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'; \
+     base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+);
+
+/// `/docs` and what is below.
+pub(super) fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
+    let config = Config::new(["/openapi.json"]).try_it_out_enabled(true).doc_expansion("list").validator_url("none");
+    Router::from(SwaggerUi::new("/docs").config(config)).layer(map_response(guarded))
+}
+
+async fn guarded(mut response: Response) -> Response {
+    let headers: [(HeaderName, HeaderValue); 4] = [
+        (header::CONTENT_SECURITY_POLICY, POLICY),
+        (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+        (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+        (header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
+    ];
+    response.headers_mut().extend(headers);
+    response
+}
