@@ -568,3 +568,60 @@ fn slow_and_broken_http() {
     neighbours.are_well("all that");
     neighbours.are_alone();
 }
+
+/// Requests that two readers could understand differently: where the body ends must have one answer, or none.
+#[test]
+fn http_that_could_be_read_in_two_ways() {
+    let server = Server::start(&[]);
+    let mut neighbours = Neighbours::of(&server);
+    let smuggled = "DELETE /v1/users/7/sessions HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let push = r#"{"to":{"mids":[9]},"body":"x"}"#;
+    let post = |headers: &str, body: &str| format!("POST /v1/messages HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n{body}");
+    let len = push.len();
+    for (what, request) in [
+        ("CL and TE", post("Content-Length: 4\r\nTransfer-Encoding: chunked\r\n", &format!("0\r\n\r\n{smuggled}"))),
+        ("TE and CL", post("Transfer-Encoding: chunked\r\nContent-Length: 4\r\n", &format!("0\r\n\r\n{smuggled}"))),
+        ("two lengths", post(&format!("Content-Length: {len}\r\nContent-Length: 0\r\n"), &format!("{push}{smuggled}"))),
+        ("two lengths in one", post(&format!("Content-Length: {len}, 0\r\n"), &format!("{push}{smuggled}"))),
+        ("a signed length", post(&format!("Content-Length: +{len}\r\n"), push)),
+        ("a length that is none", post("Content-Length: 0x10\r\n", push)),
+        ("a length below zero", post("Content-Length: -1\r\n", push)),
+        ("a folded header", post(&format!("Content-Length:\r\n {len}\r\n"), push)),
+        ("a space before the colon", post(&format!("Content-Length : {len}\r\n"), push)),
+        ("chunked twice", post("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", &format!("0\r\n\r\n{smuggled}"))),
+        ("chunked, then not", post("Transfer-Encoding: chunked, identity\r\n", &format!("0\r\n\r\n{smuggled}"))),
+        ("another encoding", post("Transfer-Encoding: xchunked\r\n", &format!("0\r\n\r\n{smuggled}"))),
+        ("a chunk without a size", post("Transfer-Encoding: chunked\r\n", &format!("\r\n\r\n{smuggled}"))),
+        ("a chunk too large to count", post("Transfer-Encoding: chunked\r\n", "fffffffffffffffff\r\nx\r\n0\r\n\r\n")),
+        ("a NUL in a header", post("X: a\0b\r\nContent-Length: 0\r\n", "")),
+    ] {
+        let mut http = server.http();
+        http.write(request.as_bytes()).unwrap();
+        // What follows on the connection is never taken for a request.
+        if let Ok(answer) = http.response() {
+            assert!((400..=501).contains(&answer.status), "{what}: {} {}", answer.status, answer.text());
+            while let Ok(next) = http.response() {
+                assert_ne!(next.status, 200, "{what}: {}", next.text());
+            }
+        }
+        neighbours.are_well(what);
+    }
+    // Line ends without CR are the same to every reader that takes them; hyper's does, and the length is what it is.
+    let mut http = server.http();
+    http.write(format!("POST /v1/messages HTTP/1.1\nHost: localhost\nContent-Length: {len}\n\n{push}").as_bytes()).unwrap();
+    assert!([200, 400].contains(&http.response().unwrap().status));
+    neighbours.are_well("bare LF");
+    let mut http = server.http();
+    http.write(b"GET /v1/nodes HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n\r\n").unwrap();
+    assert_eq!(http.response().unwrap().status, 400, "two hosts");
+    // More headers than anybody sends.
+    let mut http = server.http();
+    let many: String = (0..1_000).map(|at| format!("X-{at}: y\r\n")).collect();
+    http.write(format!("GET /v1/nodes HTTP/1.1\r\nHost: localhost\r\n{many}\r\n").as_bytes()).unwrap();
+    assert_eq!(http.response().unwrap().status, 431);
+    neighbours.are_well("a flood of headers");
+    // One byte more than a body may have.
+    let mut http = server.http();
+    assert_eq!(http.post("/v1/messages", &vec![b' '; (1 << 20) + 1]).status, 413);
+    neighbours.are_alone();
+}

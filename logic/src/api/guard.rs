@@ -37,6 +37,12 @@ enum From {
 
 /// In front of everything that the port serves.
 pub(super) async fn check(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
+    if is_ambiguous(request.headers()) {
+        let mut response = api.refuse(Problem::bad("Transfer-Encoding must be chunked, once, and without Content-Length"));
+        // What follows on the connection may be meant as anything.
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        return response;
+    }
     match decide(&api.config(), request.headers(), request.uri()) {
         Ok(From::Here) => next.run(request).await,
         Ok(From::Allowed(origin)) => {
@@ -51,6 +57,18 @@ pub(super) async fn check(State(api): State<Arc<Api>>, request: Request, next: N
             api.metrics.access(outcome);
             api.refuse(problem)
         }
+    }
+}
+
+/// Whether a reader in front of us may see the body end elsewhere than we do (request smuggling).
+fn is_ambiguous(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => false,
+        (Some(coding), None) => {
+            !coding.as_bytes().eq_ignore_ascii_case(b"chunked") || headers.contains_key(header::CONTENT_LENGTH)
+        }
+        _ => true,
     }
 }
 
@@ -189,6 +207,29 @@ mod tests {
         host(config, &map, &uri.parse().unwrap())
             .and_then(|host| origin(config, &map, host.as_ref()))
             .map_err(|(_, problem)| problem.reason.status())
+    }
+
+    #[test]
+    fn bodies_have_one_end() {
+        let ambiguous = |headers: &[(&'static str, &'static str)]| {
+            let mut map = HeaderMap::new();
+            for (name, value) in headers {
+                map.append(*name, HeaderValue::from_static(value));
+            }
+            is_ambiguous(&map)
+        };
+        for (headers, expected) in [
+            (&[][..], false),
+            (&[("content-length", "5")], false),
+            (&[("transfer-encoding", "Chunked")], false),
+            (&[("transfer-encoding", "chunked"), ("content-length", "5")], true),
+            (&[("transfer-encoding", "chunked"), ("transfer-encoding", "chunked")], true),
+            (&[("transfer-encoding", "chunked, chunked")], true),
+            (&[("transfer-encoding", "gzip, chunked")], true),
+            (&[("transfer-encoding", "")], true),
+        ] {
+            assert_eq!(ambiguous(headers), expected, "{headers:?}");
+        }
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! v1 over gRPC: held to what HTTP does by one table; then what only gRPC has.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use axum::http::Method;
 use perseid_log::AppendError;
@@ -475,21 +474,38 @@ async fn a_quota_raced_over_both_gives_no_more() {
     assert_eq!(world.log.pushes().len() as u64, accepted);
 }
 
-#[tokio::test]
-async fn the_callers_deadline_is_kept() {
+/// A push that goes past every socket, so that time can stand still.
+async fn push_with_timeout(world: &World, timeout: &str) -> (String, String) {
+    use prost::Message as _;
+    use tower::ServiceExt as _;
+
+    let message = mids(&[7]).encode_to_vec();
+    let len = u32::try_from(message.len()).unwrap().to_be_bytes();
+    let body = [&[0][..], &len, &message].concat();
+    let request = axum::http::Request::post("/perseid.v1.Push/Push")
+        .header("content-type", "application/grpc")
+        .header("grpc-timeout", timeout)
+        .body(axum::body::Body::from(body))
+        .unwrap();
+    let routes = grpc_services(world.api.clone(), &[]).unwrap().into_axum_router();
+    let answer = routes.oneshot(request).await.unwrap();
+    let header = |name: &str| answer.headers()[name].to_str().unwrap().to_owned();
+    (header("grpc-status"), header("perseid-reason"))
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_earlier_deadline_is_kept() {
     let world = World::new();
     world.log.set(Mode::Hold);
-    let mut client = PushClient::new(channel(&world).await);
-    let mut request = Request::new(mids(&[7]));
-    request.metadata_mut().insert("grpc-timeout", "300m".parse().unwrap());
-    let status = client.push(request).await.unwrap_err();
-    assert_eq!((status.code(), reason(&status).as_str()), (Code::DeadlineExceeded, "UNKNOWN"));
-    assert_eq!(world.log.pushes().len(), 1, "it may be written, and is");
-    // The node's own, where the caller gives it more.
-    world.api.reload(Config { request_ms: 100, ..Config::default() });
-    let mut request = Request::new(mids(&[7]));
-    request.set_timeout(Duration::from_secs(60));
-    assert_eq!(reason(&client.push(request).await.unwrap_err()), "UNKNOWN");
+    // The caller's, the node's own (10 s), and one that makes no sense.
+    for (timeout, at_least_ms, at_most_ms) in [("300m", 200, 300), ("60S", 9_000, 11_000), ("soon", 9_000, 11_000)] {
+        let started = tokio::time::Instant::now();
+        let answered = push_with_timeout(&world, timeout).await;
+        assert_eq!(answered, ((Code::DeadlineExceeded as i32).to_string(), "UNKNOWN".to_owned()), "{timeout}");
+        let took_ms = started.elapsed().as_millis();
+        assert!((at_least_ms..=at_most_ms).contains(&took_ms), "{timeout}: {took_ms}");
+    }
+    assert_eq!(world.log.pushes().len(), 3, "it may be written, and is");
 }
 
 #[tokio::test]

@@ -8,10 +8,11 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use perseid_comet::Comet;
 use perseid_job::{LaneConfig, Lanes};
-use perseid_logic::{Api, Logic, Nodes};
+use perseid_logic::{Api, Logic, Nodes, grpc_services};
 use perseid_store::SessionRegistry;
 use perseid_wire::goim::{CometService, GoimComets, GoimConfig, LogicService as GoimLogic};
 use perseid_wire::logic::{AllNodes, Comets, CometsConfig, LogicService};
+use perseid_wire::server::merge;
 use perseid_wire::{Dial, GrpcServer, WireTls};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
@@ -83,7 +84,11 @@ impl Wiring {
         let goim_comet = CometService::new(comet.clone(), registry.clone(), settings.logic.push_bytes_max);
         let for_comets = LogicService::new(self.logic.clone(), self.comets.clone(), nodes.clone());
         let for_goim = GoimLogic::new(self.logic.clone(), self.goim, nodes, api.clone());
-        let logic_routes = Routes::new(for_goim.server()).add_service(for_comets.server());
+        let for_parts = Routes::new(for_goim.server()).add_service(for_comets.server());
+        // What the parts say to one another is named too: it is no secret, and a tool that lists the port shows it.
+        let for_callers = grpc_services(api.clone(), &["goim.logic.Logic", "perseid.cluster.v1.Logic"])
+            .context("the descriptions of the gRPC services can't be read: the program was not built whole")?;
+        let logic_routes = merge(for_parts, for_callers);
         let start = |listeners: Vec<TcpListener>, routes| -> Result<Option<GrpcServer>> {
             if listeners.is_empty() {
                 return Ok(None);
