@@ -34,6 +34,11 @@ need_node() {
     command -v node >/dev/null || install nodejs
 }
 
+need_npm() {
+    need_node
+    command -v npm >/dev/null || install npm
+}
+
 need_chromium() {
     command -v chromium >/dev/null || install chromium
 }

@@ -14,7 +14,8 @@ const POLICY: HeaderValue = HeaderValue::from_static(
 
 /// `/docs` and what is below.
 pub(super) fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
-    let config = Config::new(["/openapi.json"]).try_it_out_enabled(true).doc_expansion("list").validator_url("none");
+    let config =
+        Config::new(["/openapi.json"]).try_it_out_enabled(true).doc_expansion("list").validator_url("none").use_base_layout();
     Router::from(SwaggerUi::new("/docs").config(config)).layer(map_response(guarded))
 }
 
