@@ -26,7 +26,7 @@ pub mod verdict;
 pub use accept::{Accept, PushAnswer, PushError, PushRequest, Target};
 pub use api::access::{self, Access, Scope, Tokens};
 pub use api::grpc::grpc_services;
-pub use api::{Api, router};
+pub use api::{Api, describe, router, router_with};
 pub use auth::hook::{HookAuth, HookConfig};
 pub use auth::jwt::{JwksUrl, JwtAuth, JwtConfig};
 pub use auth::{AuthContext, AuthError, Authenticator, Identity, InsecureAuth};

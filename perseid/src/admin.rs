@@ -10,6 +10,11 @@ use axum::routing::get;
 
 use crate::telemetry::LogLevel;
 
+/// What the routes are, for the OpenAPI document.
+#[derive(utoipa::OpenApi)]
+#[openapi(paths(log_level::show, log_level::change), tags((name = "process", description = "The process itself.")))]
+pub struct Description;
+
 /// The routes.
 pub fn router(level: LogLevel) -> Router {
     let log_level = get(log_level::show).put(log_level::change).fallback(problem::wrong_method);

@@ -22,6 +22,7 @@ use perseid_store::{MemoryRegistry, SessionRegistry};
 use prost::Message;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use utoipa::OpenApi as _;
 
 use crate::clock::unix_ms;
 use crate::config::{Auth, LISTENER_KINDS, Settings};
@@ -128,7 +129,8 @@ impl Standalone {
         let looked_at = metrics::router(parts.clone()).merge(stats::router(parts.clone()));
         let extra = access.guard(Scope::Read, looked_at);
         let extra = extra.merge(access.guard(Scope::Admin, admin::router(level))).merge(console::router(parts.comet.ws()));
-        let router = perseid_logic::router(api.clone(), extra);
+        let described = perseid_logic::describe(admin::Description::openapi(), Scope::Admin);
+        let router = perseid_logic::router_with(api.clone(), extra, described);
         let http_stop = CancellationToken::new();
         let serving = perseid_logic::serve(http_listeners, router, ServeLimits::default(), logic_metrics, http_stop.clone());
         let http = tokio::spawn(async move {

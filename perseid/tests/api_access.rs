@@ -124,6 +124,27 @@ fn a_bad_file_of_tokens_stops_the_start() {
 }
 
 #[test]
+fn what_the_process_adds_is_described_too() {
+    let server = Server::start_with_token(&[]);
+    let document = server.http().get("/openapi.json").json();
+    let described = &document["paths"]["/v1/log-level"];
+    for method in ["get", "put"] {
+        assert_eq!(described[method]["security"][0]["bearer"][0], "admin", "{described}");
+        assert!(described[method]["responses"]["default"].is_object());
+    }
+    let schema = &document["components"]["schemas"]["LogLevelState"];
+    let answer = server.http().get("/v1/log-level").json();
+    let known: Vec<&String> = schema["properties"].as_object().unwrap().keys().collect();
+    assert_eq!(answer.as_object().unwrap().keys().collect::<Vec<_>>(), known);
+    let example = &described["put"]["requestBody"]["content"]["application/json"]["example"];
+    let put = server.http().request("PUT", "/v1/log-level", &[], example.to_string().as_bytes()).unwrap();
+    assert_eq!((put.status, &put.json()["level"]), (200, &example["level"]));
+    // The page to try it, without a token.
+    let mut http = Http::connect(server.http);
+    assert_eq!((http.get("/docs/").status, http.get("/docs/swagger-ui-bundle.js").status), (200, 200));
+}
+
+#[test]
 fn a_page_elsewhere_reaches_nothing() {
     let server = Server::start(&[]);
     let mut http = server.http();

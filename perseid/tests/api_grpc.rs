@@ -167,7 +167,7 @@ impl Raw {
     }
 
     /// Reads until the server ends the connection.
-    fn is_ended(mut self) -> bool {
+    fn ends(mut self) -> bool {
         let mut sink = [0; 4096];
         let until = Instant::now() + PATIENCE;
         while Instant::now() < until {
@@ -202,7 +202,7 @@ async fn floods_of_http2() {
         }
     }
     neighbours.are_well("rapid reset").await;
-    assert!(!went || raw.is_ended(), "who resets without end is sent away");
+    assert!(!went || raw.ends(), "who resets without end is sent away");
 
     // A list of headers without end: frames that continue it.
     let mut raw = Raw::connect(&server);
@@ -211,7 +211,7 @@ async fn floods_of_http2() {
     let part = &long[long.len() - 8_000..];
     let went = (0..2_000).all(|_| raw.frame(CONTINUATION, 0, 1, part).is_ok());
     neighbours.are_well("continuations").await;
-    assert!(!went || raw.is_ended(), "who never ends his headers is sent away");
+    assert!(!went || raw.ends(), "who never ends his headers is sent away");
 
     // One large list of headers costs its own call at most.
     let mut api = PushClient::new(channel(&server).await);
@@ -241,7 +241,7 @@ async fn floods_of_http2() {
         let mut stream = TcpStream::connect(addr(&server)).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.write_all(garbage).unwrap();
-        assert!(Raw(stream).is_ended(), "{garbage:?}");
+        assert!(Raw(stream).ends(), "{garbage:?}");
     }
     neighbours.are_well("all that").await;
     drop(neighbours);

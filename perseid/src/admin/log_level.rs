@@ -61,10 +61,43 @@ impl Levels {
     }
 }
 
+/// The level of the log: what is in force, and what is configured.
+#[derive(utoipa::ToSchema)]
+#[allow(dead_code)] // a description of what [`document`] writes
+struct LogLevelState {
+    level: String,
+    configured: String,
+    /// When the configured one comes back, unix ms.
+    #[schema(required)]
+    reverts_at_ms: Option<u64>,
+}
+
+/// Another level.
+#[derive(utoipa::ToSchema)]
+#[allow(dead_code)] // a description of what [`Asked`] reads
+struct LogLevelChange {
+    /// A level, or a filter: `info,perseid_logic=debug`; at most 1,024 bytes.
+    level: String,
+    /// For so long, s; without it until it is changed again.
+    #[schema(minimum = 1, maximum = 86400)]
+    for_s: Option<u64>,
+}
+
+/// The level of the log.
+#[utoipa::path(
+    get, path = "/v1/log-level", operation_id = "getLogLevel", tag = "process",
+    responses((status = 200, description = "The level.", body = LogLevelState)),
+)]
 pub(super) async fn show(State(levels): State<Levels>) -> Response {
     Json(document(&levels.level.state())).into_response()
 }
 
+/// Change the level of the log.
+#[utoipa::path(
+    put, path = "/v1/log-level", operation_id = "setLogLevel", tag = "process",
+    request_body(content = LogLevelChange, example = json!({ "level": "debug", "for_s": 600 })),
+    responses((status = 200, description = "The level now.", body = LogLevelState)),
+)]
 pub(super) async fn change(State(levels): State<Levels>, body: Body) -> Response {
     let body = match tokio::time::timeout(BODY_WITHIN, to_bytes(body, REQUEST_BYTES_MAX)).await {
         Ok(Ok(body)) => body,
