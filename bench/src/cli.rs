@@ -77,6 +77,10 @@ pub(crate) struct Common {
     /// Speak WebSocket (path /sub) instead of TCP
     #[arg(long)]
     pub(crate) ws: bool,
+    /// Through TLS, every session with a whole handshake; --target names the TLS port [default with --ws: 127.0.0.1:3103].
+    /// Certificates are not looked at, so this is for targets on this machine only
+    #[arg(long, conflicts_with = "i_own_this_target")]
+    pub(crate) tls: bool,
     /// Address of the WebSocket port when --target names the TCP port; repeatable
     #[arg(long, value_name = "ADDR")]
     pub(crate) ws_target: Vec<String>,

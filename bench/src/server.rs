@@ -5,9 +5,9 @@ use anyhow::{Context, Result, anyhow, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use serde::Deserialize;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
@@ -41,6 +41,10 @@ pub(crate) struct Ready {
     pub(crate) tcp: Vec<SocketAddr>,
     #[serde(default)]
     pub(crate) ws: Vec<SocketAddr>,
+    #[serde(default)]
+    pub(crate) tls: Vec<SocketAddr>,
+    #[serde(default)]
+    pub(crate) wss: Vec<SocketAddr>,
     pub(crate) http: String,
     #[serde(default)]
     pub(crate) version: String,
@@ -48,10 +52,11 @@ pub(crate) struct Ready {
 
 impl Spawn {
     /// Starts a standalone on free ports and waits until it serves.
-    pub(crate) fn start(&self, extra: &[String]) -> Result<Server> {
+    pub(crate) fn start(&self, extra: &[String], tls: bool) -> Result<Server> {
         let data = tempfile::Builder::new().prefix("perseid-bench-").tempdir()?;
         let log_path = data.path().join("server.log");
         let log = File::create(&log_path)?;
+        let secure = if tls { certificate(data.path())? } else { Vec::new() };
         let mut process = Command::new(&self.exe)
             .arg("standalone")
             .args(["--tcp", "127.0.0.1:0", "--ws", "127.0.0.1:0", "--http", "127.0.0.1:0"])
@@ -59,6 +64,7 @@ impl Spawn {
             .args(["--log", "text", "--log-level", "warn"])
             .arg("--data-dir")
             .arg(data.path().join("data"))
+            .args(secure)
             .args(extra)
             .args(&self.args)
             .stdin(Stdio::null())
@@ -78,6 +84,20 @@ impl Spawn {
             }
         }
     }
+}
+
+/// Arguments for listeners behind TLS, with a certificate of their own (ECDSA P-256) in `dir`.
+fn certificate(dir: &Path) -> Result<Vec<String>> {
+    let made = rcgen::generate_simple_self_signed([crate::engine::tls::NAME.to_owned()]).context("no certificate")?;
+    let (cert, key) = (dir.join("cert.pem"), dir.join("key.pem"));
+    std::fs::write(&cert, made.cert.pem())?;
+    let mut options = File::options();
+    // The key is for this server alone.
+    std::os::unix::fs::OpenOptionsExt::mode(options.write(true).create_new(true), 0o600);
+    options.open(&key)?.write_all(made.signing_key.serialize_pem().as_bytes())?;
+    let set = |name: &str, path: &Path| format!("tls.{name}={}", path.display());
+    let args = ["--tls", "127.0.0.1:0", "--wss", "127.0.0.1:0", "--set"].map(str::to_owned);
+    Ok([&args[..], &[set("certificates", &cert), "--set".to_owned(), set("keys", &key)]].concat())
 }
 
 impl Server {

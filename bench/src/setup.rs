@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 const TCP_DEFAULT: &str = "127.0.0.1:3101";
 const WS_DEFAULT: &str = "127.0.0.1:3102";
+const WSS_DEFAULT: &str = "127.0.0.1:3103";
 const API_DEFAULT: &str = "http://127.0.0.1:3111";
 
 /// Everything that holds for a whole invocation.
@@ -59,7 +60,11 @@ impl Setup {
         };
         let tcp = or(&given, &[], TCP_DEFAULT.to_owned())?;
         let second = if common.ws { &given[..] } else { &[] };
-        let ws = or(&ws_given, second, WS_DEFAULT.to_owned())?;
+        let ws_default = if common.tls { WSS_DEFAULT } else { WS_DEFAULT };
+        let ws = or(&ws_given, second, ws_default.to_owned())?;
+        if common.tls && !common.ws && given.is_empty() && !common.spawn_server {
+            bail!("--tls needs --target with the TLS port, or --ws, or --spawn-server");
+        }
         let url = common.api.as_deref().unwrap_or(API_DEFAULT);
         let api = Api::parse(url, common.api_token.clone())?;
         let setup = Self {
@@ -87,7 +92,7 @@ impl Setup {
     }
 
     /// The server to measure; `extra` is for one that is started now.
-    pub(crate) fn target(&self, extra: &[String]) -> Result<Target> {
+    pub(crate) fn target(&self, extra: &[String], tls: bool) -> Result<Target> {
         let Some(spawn) = &self.spawn else {
             return Ok(Target {
                 tcp: self.tcp.clone(),
@@ -98,10 +103,12 @@ impl Setup {
                 _server: None,
             });
         };
-        let server = spawn.start(extra)?;
+        let server = spawn.start(extra, tls)?;
+        let ready = &server.ready;
+        let (tcp, ws) = if tls { (&ready.tls, &ready.wss) } else { (&ready.tcp, &ready.ws) };
         Ok(Target {
-            tcp: server.ready.tcp.clone(),
-            ws: server.ready.ws.clone(),
+            tcp: tcp.clone(),
+            ws: ws.clone(),
             api: Api::parse(&server.ready.http, self.api_token.clone())?,
             pids: vec![server.pid()],
             version: server.ready.version.clone(),

@@ -7,7 +7,7 @@ mod support;
 use std::net::SocketAddr;
 
 use serde_json::json;
-use support::server::run;
+use support::server::{perseid, run};
 use support::tls::{Authority, SecureClient};
 use support::{Server, until};
 
@@ -69,6 +69,55 @@ fn sessions_behind_tls_are_sessions_like_others() {
     assert!(client.end(), "a session that is told to leave is told so by TLS, too");
     drop(client);
     assert_eq!(tls.server.wait().0, 0);
+}
+
+#[test]
+fn listen_and_send_speak_tls_and_trust_nobody_else() {
+    let authority = Authority::new();
+    authority.issue("site", &["localhost"]);
+    let tls = start(authority, &["site"]);
+    let ca = tls.authority.path("ca.pem").display().to_string();
+    let client = |words: &[&str]| {
+        let mut command = perseid();
+        command.args(words);
+        run(command)
+    };
+    let (port, ws_port) = (tls.tls.port(), tls.wss.port());
+    let (addr, url) = (format!("localhost:{port}"), format!("wss://localhost:{ws_port}"));
+    for (option, target) in [("--tls", &addr), ("--ws", &url)] {
+        // The business answers with an empty body.
+        let sent = client(&["send", option, target, "--ca", &ca, "--mid", "7", "--op", "2", ""]);
+        assert!(sent.status.success(), "{}", String::from_utf8_lossy(&sent.stderr));
+        let heard = client(&["listen", option, target, "--ca", &ca, "--mid", "7", "--extended", "--json", "--timeout-ms", "300"]);
+        assert!(heard.status.success(), "{}", String::from_utf8_lossy(&heard.stderr));
+        assert!(String::from_utf8_lossy(&heard.stdout).contains("\"ready\""));
+        // Another authority, another name, another port.
+        let stranger = Authority::new().path("ca.pem").display().to_string();
+        let by_address = target.replace("localhost", "127.0.0.1");
+        let plain = target.replace(&port.to_string(), &tls.server.tcp.port().to_string());
+        let plain = plain.replace(&ws_port.to_string(), &tls.server.ws.port().to_string());
+        for (target, ca) in [(target, &stranger), (&by_address, &ca), (&plain, &ca)] {
+            let refused = client(&["send", option, target, "--ca", ca, "--mid", "7", "--op", "2", ""]);
+            assert!(!refused.status.success(), "{target} with {ca}");
+            assert!(String::from_utf8_lossy(&refused.stderr).contains("perseid: "), "{target}");
+        }
+    }
+}
+
+#[test]
+fn the_generator_measures_over_tls() {
+    for words in ["connect --rate 200 --sessions 40", "room --rate 40 --sessions 20 --size 30000 --duration 0.5 --warmup 0"] {
+        for ws in [&[][..], &["--ws"]] {
+            let mut command = perseid();
+            command.arg("bench").args(words.split(' ')).args(["--tls", "--spawn-server", "--quiet"]).args(ws);
+            let output = run(command);
+            let text = String::from_utf8_lossy(&output.stdout);
+            assert!(output.status.success(), "{words} {ws:?}: {text} {}", String::from_utf8_lossy(&output.stderr));
+        }
+    }
+    let mut command = perseid();
+    command.args(["bench", "connect", "--tls", "--target", "192.0.2.1:443", "--i-own-this-target"]);
+    assert!(!run(command).status.success(), "it does not look at certificates: not for others");
 }
 
 #[test]

@@ -6,12 +6,15 @@ use super::books::{Books, Reader};
 use super::check::Track;
 use super::classic::{self, WireError};
 use super::messages::{Greeting, Opened, Phase, PhaseResult, Progress, WorkerConfig};
+use super::tls::{self, Tls};
 use super::{connect, websocket};
 use crate::clock::now_ns;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
+use rustls::ClientConfig;
 use std::io::{ErrorKind, Read, Write};
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 /// What one receiving call may bring.
 const READ_BYTES: usize = 256 << 10;
@@ -20,6 +23,8 @@ enum State {
     /// Not opened, or over.
     Closed,
     Connecting,
+    /// The TLS handshake is under way.
+    Securing,
     Upgrading,
     Authenticating,
     Online,
@@ -44,6 +49,9 @@ pub(crate) struct Pool {
     config: WorkerConfig,
     registry: Registry,
     sessions: Vec<Session>,
+    /// By session; empty where nothing is encrypted.
+    tls: Vec<Option<Tls>>,
+    tls_config: Option<Arc<ClientConfig>>,
     buffer: Vec<u8>,
     out: Vec<u8>,
     ports: Box<dyn Iterator<Item = u16>>,
@@ -55,8 +63,21 @@ impl Pool {
         let fresh =
             || Session { stream: None, carry: None, track: Track::default(), due_ns: 0, message_left: 0, state: State::Closed };
         let sessions = (0..config.sessions).map(|_| fresh()).collect();
+        // Cannot fail: the provider has the default versions. If it did, every session would say so.
+        let tls_config = config.tls.then(|| tls::config().ok()).flatten();
+        let tls = (0..config.sessions).filter(|_| config.tls).map(|_| None).collect();
         let ports = Box::new(connect::ports());
-        Self { config, registry, sessions, buffer: vec![0; READ_BYTES], out: Vec::new(), ports, books: Books::new() }
+        Self {
+            config,
+            registry,
+            sessions,
+            tls,
+            tls_config,
+            buffer: vec![0; READ_BYTES],
+            out: Vec::new(),
+            ports,
+            books: Books::new(),
+        }
     }
 
     pub(crate) fn progress(&self) -> Progress {
@@ -113,6 +134,12 @@ impl Pool {
                 _ => return,
             }
         }
+        if self.sessions[n].state == State::Securing {
+            self.shake_hands(n);
+            if self.sessions[n].state == State::Securing {
+                return;
+            }
+        }
         self.read(n, ended);
     }
 
@@ -133,6 +160,7 @@ impl Pool {
         for n in 0..self.sessions.len() {
             match self.sessions[n].state {
                 State::Connecting => self.fail(n, "no connection in time"),
+                State::Securing => self.fail(n, "no end of the TLS handshake in time"),
                 State::Upgrading => self.fail(n, "no answer to the WebSocket upgrade in time"),
                 State::Authenticating => self.fail(n, "no AUTH_REPLY in time"),
                 State::Closed | State::Online => {}
@@ -162,13 +190,20 @@ impl Pool {
     /// Closes every session.
     pub(crate) fn close(&mut self) {
         let websocket = matches!(&self.config.greeting, Greeting::Auth { websocket: Some(_), .. });
-        for session in &mut self.sessions {
-            if let (Some(mut stream), State::Online) = (session.stream.take(), session.state)
-                && websocket
-            {
-                self.out.clear();
-                websocket::put_close(&mut self.out, 0);
-                let _ = stream.write(&self.out);
+        for (n, session) in self.sessions.iter_mut().enumerate() {
+            let mut tls = self.tls.get_mut(n).and_then(Option::take);
+            if let (Some(mut stream), State::Online) = (session.stream.take(), session.state) {
+                if websocket {
+                    self.out.clear();
+                    websocket::put_close(&mut self.out, 0);
+                    let _ = match &mut tls {
+                        Some(tls) => tls.write(&mut stream, &self.out),
+                        None => stream.write(&self.out),
+                    };
+                }
+                if let Some(tls) = &mut tls {
+                    let _ = tls.close(&mut stream);
+                }
             }
             session.carry = None;
             session.state = State::Closed;
@@ -181,7 +216,31 @@ impl Pool {
         n as u64 * self.config.children + self.config.child
     }
 
+    /// Connected: encryption comes first, if there is any.
     fn greet(&mut self, n: usize, target: SocketAddr) {
+        if !self.config.tls {
+            return self.greet_plainly(n, target);
+        }
+        let made = self.tls_config.clone().map(Tls::new);
+        let (Some(Ok(tls)), Some(place)) = (made, self.tls.get_mut(n)) else {
+            return self.fail(n, "no TLS");
+        };
+        *place = Some(tls);
+        self.sessions[n].state = State::Securing;
+        self.shake_hands(n);
+    }
+
+    /// Goes on with the handshake, and with the greeting behind it.
+    fn shake_hands(&mut self, n: usize) {
+        let (Some(Some(tls)), Some(stream)) = (self.tls.get_mut(n), self.sessions[n].stream.as_mut()) else { return };
+        match tls.shake_hands(stream).map(|()| stream.peer_addr()) {
+            Ok(_) if tls.is_handshaking() => {}
+            Ok(Ok(peer)) => self.greet_plainly(n, peer),
+            Ok(Err(error)) | Err(error) => self.fail(n, &format!("TLS: {error}")),
+        }
+    }
+
+    fn greet_plainly(&mut self, n: usize, target: SocketAddr) {
         let next = match &self.config.greeting {
             Greeting::None => return self.online(n),
             Greeting::Auth { websocket: Some(path), .. } => {
@@ -229,6 +288,9 @@ impl Pool {
         let was = std::mem::replace(&mut session.state, State::Closed);
         session.stream = None;
         session.carry = None;
+        if let Some(tls) = self.tls.get_mut(n) {
+            *tls = None;
+        }
         let reasons = match was {
             State::Closed => return,
             State::Online => {
@@ -261,7 +323,11 @@ impl Pool {
     /// take it whole belongs to a server that has stopped reading.
     fn flush(&mut self, n: usize) {
         let Some(stream) = self.sessions[n].stream.as_mut() else { return };
-        match stream.write(&self.out) {
+        let written = match self.tls.get_mut(n).and_then(Option::as_mut) {
+            Some(tls) => tls.write(stream, &self.out),
+            None => stream.write(&self.out),
+        };
+        match written {
             Ok(written) if written == self.out.len() => {}
             Ok(_) => self.fail(n, "the server stopped reading"),
             Err(error) => self.fail(n, &format!("send: {}", error.kind())),
@@ -283,12 +349,19 @@ impl Pool {
                 self.buffer[..kept].copy_from_slice(carry);
             }
             let room = self.buffer.len() - kept;
-            match stream.read(&mut self.buffer[kept..]) {
+            let tls = self.tls.get_mut(n).and_then(Option::as_mut);
+            // A short read of what is encrypted does not say that the socket is empty.
+            let to_end = ended || tls.is_some();
+            let read = match tls {
+                Some(tls) => tls.read(stream, &mut self.buffer[kept..]),
+                None => stream.read(&mut self.buffer[kept..]),
+            };
+            match read {
                 Ok(0) => return self.fail(n, "closed by the server"),
                 Ok(got) => {
                     let end = kept + got;
                     match self.take(n, end) {
-                        Ok(()) if got < room && !ended => return,
+                        Ok(()) if got < room && !to_end => return,
                         Ok(()) => {}
                         Err(error) => return self.fail(n, error.0),
                     }

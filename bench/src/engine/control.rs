@@ -32,6 +32,8 @@ pub(crate) struct FleetSpec {
     /// Child processes; 0 chooses.
     pub(crate) processes: u64,
     pub(crate) targets: Vec<SocketAddr>,
+    /// Through TLS.
+    pub(crate) tls: bool,
     pub(crate) greeting: Greeting,
     pub(crate) heartbeat_ms: u64,
     /// Each child connects from an address of its own even when one would do.
@@ -78,6 +80,7 @@ impl Fleet {
                 sessions: (spec.sessions + children - 1 - child) / children,
                 targets: spec.targets.clone(),
                 source: if spread { source(&spec.targets, child) } else { None },
+                tls: spec.tls,
                 greeting: spec.greeting.clone(),
                 heartbeat_ms: spec.heartbeat_ms,
             };
@@ -282,6 +285,7 @@ mod tests {
             sessions,
             processes,
             targets: Vec::new(),
+            tls: false,
             greeting: Greeting::None,
             heartbeat_ms: 0,
             spread: false,

@@ -19,6 +19,8 @@ pub(crate) struct WorkerConfig {
     pub(crate) targets: Vec<SocketAddr>,
     /// Address to connect from, when the ports of one are not enough.
     pub(crate) source: Option<IpAddr>,
+    /// Through TLS.
+    pub(crate) tls: bool,
     pub(crate) greeting: Greeting,
     /// Heartbeat of each session in ms; 0 = none.
     pub(crate) heartbeat_ms: u64,

@@ -10,6 +10,7 @@ mod control;
 pub(crate) mod messages;
 mod outcome;
 mod timer;
+pub(crate) mod tls;
 pub(crate) mod websocket;
 mod worker;
 

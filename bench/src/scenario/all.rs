@@ -53,6 +53,20 @@ const ROWS: &[Row] = &[
         budgets: &[at_most("cpu_us_per_connect", "CPU of a connect", "µs", 25.0)],
     },
     Row {
+        name: "connect-tls",
+        line: "connect --tls --sessions 10000 --rate 1000",
+        quick: "connect --tls --sessions 100 --rate 200",
+        server: &[],
+        budgets: &[at_most("cpu_us_per_connect", "CPU of a connect", "µs", 200.0)],
+    },
+    Row {
+        name: "idle-tls",
+        line: "idle --tls --sessions 10000 --open-rate 1000 --heartbeat 30 --duration 30",
+        quick: "idle --tls --sessions 100 --open-rate 200 --heartbeat 1 --duration 2 --warmup 0",
+        server: &[],
+        budgets: &[at_most("rss_bytes_per_session", "RSS of a session", "B", 5000.0)],
+    },
+    Row {
         name: "idle-tcp",
         line: "idle --sessions 15000 --heartbeat 30 --duration 30",
         quick: "idle --sessions 200 --heartbeat 1 --duration 2 --warmup 0",
@@ -104,6 +118,13 @@ const ROWS: &[Row] = &[
         quick: "room --ws --sessions 50 --rate 40 --duration 1 --warmup 0",
         server: &[],
         budgets: &[at_most("latency_p99_ms", "latency, p99", "ms", 40.0)],
+    },
+    Row {
+        name: "room-5000-tls",
+        line: "room --tls --sessions 5000 --open-rate 1000 --rate 40 --duration 15",
+        quick: "room --tls --sessions 50 --rate 40 --duration 1 --warmup 0",
+        server: &[],
+        budgets: &[],
     },
     Row {
         name: "room-15000",
@@ -173,7 +194,7 @@ pub(super) fn run(options: &All, setup: &Setup, bar: &Bar) -> Result<Vec<RunRepo
     });
     let mut runs = Vec::new();
     for row in chosen {
-        if !row.server.is_empty() && !setup.spawns() {
+        if (!row.server.is_empty() || row.line.contains("--tls")) && !setup.spawns() {
             eprintln!("perseid bench: {}: skipped, it needs --spawn-server", row.name);
             continue;
         }
@@ -209,8 +230,15 @@ impl Row {
         let words: Vec<String> = self.words(options.quick).split(' ').map(str::to_owned).collect();
         let mut scenario = cli::parse(&words).context(self.name)?;
         let own = scenario.common_mut();
-        *own =
-            Common { ws: own.ws, sessions: own.sessions, duration: own.duration, warmup: own.warmup, ..options.common.clone() };
+        *own = Common {
+            ws: own.ws,
+            tls: own.tls,
+            open_rate: if own.tls { own.open_rate } else { options.common.open_rate },
+            sessions: own.sessions,
+            duration: own.duration,
+            warmup: own.warmup,
+            ..options.common.clone()
+        };
         Ok(scenario)
     }
 }
@@ -242,6 +270,7 @@ mod tests {
                 let scenario = row.scenario(&All { quick, ..options() }).unwrap();
                 assert!(scenario.common().quiet, "{}", row.name);
                 assert_eq!(scenario.common().ws, row.line.contains("--ws"));
+                assert_eq!(scenario.common().tls, row.line.contains("--tls"));
             }
         }
     }

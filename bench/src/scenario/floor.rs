@@ -69,6 +69,7 @@ impl Rig {
             sessions,
             processes: bench.common.processes,
             targets: vec![listener.local_addr()?],
+            tls: false,
             greeting: Greeting::None,
             heartbeat_ms: 0,
             spread: bench.common.spread_sources,

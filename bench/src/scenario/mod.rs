@@ -45,7 +45,7 @@ fn run_one(scenario: &Scenario, setup: &Setup, server_args: &[String], bar: &Bar
     let target = match scenario {
         // The floor needs no server.
         Scenario::Floor(_) => None,
-        _ => Some(setup.target(server_args)?),
+        _ => Some(setup.target(server_args, scenario.common().tls)?),
     };
     let version = target.as_ref().map(|target| target.version.clone()).unwrap_or_default();
     let bench = Bench { setup, target, common: scenario.common(), bar };
@@ -93,7 +93,12 @@ impl Bench<'_> {
     }
 
     fn transport(&self) -> &'static str {
-        if self.common.ws { "WebSocket" } else { "TCP" }
+        match (self.common.ws, self.common.tls) {
+            (false, false) => "TCP",
+            (true, false) => "WebSocket",
+            (false, true) => "TLS",
+            (true, true) => "WebSocket over TLS",
+        }
     }
 
     /// Child processes for a crowd, not connected yet.
@@ -107,6 +112,7 @@ impl Bench<'_> {
             sessions: crowd.sessions,
             processes: self.common.processes,
             targets: targets.clone(),
+            tls: self.common.tls,
             greeting: Greeting::Auth {
                 websocket: self.common.ws.then(|| "/sub".to_owned()),
                 first_mid: crowd.first_mid,

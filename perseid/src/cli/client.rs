@@ -1,5 +1,7 @@
 //! The options of `push`, `listen` and `send`: Perseid tried by hand.
 
+use std::path::PathBuf;
+
 use clap::Args;
 
 pub(super) const PUSH_EXAMPLES: &str = "\
@@ -16,6 +18,7 @@ Examples:
   perseid listen --token @token.jwt                  where the server asks for one
   perseid listen --mid 7 --room live://1 --accepts 1000,1001
   perseid listen --ws ws://127.0.0.1:3102/sub --extended --json
+  perseid listen --mid 7 --ws wss://localhost:3103/sub --ca cert.pem
   perseid listen --mid 7 --count 1 --timeout-ms 5000 wait for one message";
 
 pub(super) const SEND_EXAMPLES: &str = "\
@@ -85,9 +88,15 @@ pub struct SessionArgs {
     /// Connect over TCP [default: 127.0.0.1:3101]
     #[arg(long, value_name = "ADDR", conflicts_with = "ws")]
     pub tcp: Option<String>,
-    /// Connect over WebSocket: an address, or a URL like ws://127.0.0.1:3102/sub
+    /// Connect over WebSocket: an address, or a URL like ws://127.0.0.1:3102/sub or wss://im.example.org/sub
     #[arg(long, value_name = "ADDR|URL")]
     pub ws: Option<String>,
+    /// Connect over TCP behind TLS, by the name that the certificate has
+    #[arg(long, value_name = "NAME:PORT", conflicts_with_all = ["tcp", "ws"])]
+    pub tls: Option<String>,
+    /// Trust these certificates (PEM) with --tls and wss:// [default: the system's]
+    #[arg(long, value_name = "FILE")]
+    pub ca: Option<PathBuf>,
     /// The user; 0 is a guest
     #[arg(long, value_name = "MID", default_value_t = 0, allow_negative_numbers = true)]
     pub mid: i64,

@@ -1,7 +1,7 @@
-//! A client's connection, blocking, over TCP or WebSocket: for trying things by hand.
+//! A client's connection, blocking, over TCP or WebSocket, with TLS or without: for trying things by hand.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::TcpStream;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -12,6 +12,7 @@ use perseid_protocol::session::client::{Event, Session};
 use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::{Message, WebSocket};
 
+use super::stream::Stream;
 use crate::cli::SessionArgs;
 
 /// How often a session on a terminal sends HEARTBEAT, ms: often enough for any proxy in between.
@@ -32,8 +33,8 @@ pub(super) enum Happened {
 }
 
 enum Wire {
-    Tcp { stream: TcpStream, input: Vec<u8> },
-    WebSocket(Box<WebSocket<TcpStream>>),
+    Tcp { stream: Stream, input: Vec<u8> },
+    WebSocket(Box<WebSocket<Stream>>),
 }
 
 /// A session with a server.
@@ -47,9 +48,14 @@ pub(super) struct Connection {
 impl Connection {
     /// Connects and sends AUTH; the first thing that happens then is [`Happened::Ready`], or the end.
     pub(super) fn open(args: &SessionArgs) -> Result<Self> {
-        let wire = match &args.ws {
-            Some(target) => open_websocket(target)?,
-            None => open_tcp(args.tcp.as_deref().unwrap_or(SessionArgs::TCP_DEFAULT))?,
+        let ca = args.ca.as_deref();
+        let wire = match (&args.ws, &args.tls) {
+            (Some(target), _) => open_websocket(target, ca)?,
+            (None, Some(addr)) => Wire::Tcp { stream: Stream::secure(addr, ca, CONNECT)?, input: Vec::new() },
+            (None, None) => {
+                let addr = args.tcp.as_deref().unwrap_or(SessionArgs::TCP_DEFAULT);
+                Wire::Tcp { stream: Stream::plain(addr)?, input: Vec::new() }
+            }
         };
         let session = Session::new(args.extended).with_heartbeat_ms(HEARTBEAT_MS);
         let mut connection = Self { wire, session, started: Instant::now(), happened: std::collections::VecDeque::new() };
@@ -123,7 +129,7 @@ impl Connection {
         let (session, happened) = (&mut self.session, &mut self.happened);
         match &mut self.wire {
             Wire::Tcp { stream, input } => {
-                stream.set_read_timeout(Some(timeout))?;
+                stream.set_read_timeout(timeout)?;
                 let mut buffer = [0; 64 * 1024];
                 match stream.read(&mut buffer) {
                     Ok(0) => happened.push_back(Happened::Closed("the server closed the connection".to_owned())),
@@ -137,7 +143,7 @@ impl Connection {
                 }
             }
             Wire::WebSocket(socket) => {
-                socket.get_ref().set_read_timeout(Some(timeout))?;
+                socket.get_ref().set_read_timeout(timeout)?;
                 match socket.read() {
                     Ok(Message::Binary(payload)) => {
                         take_frames(session, &payload, now_ms, happened)?;
@@ -199,27 +205,25 @@ fn is_timeout(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted)
 }
 
-fn connect(addr: &str) -> Result<TcpStream> {
-    let stream = TcpStream::connect(addr).with_context(|| format!("can't connect to {addr}: is a server running there?"))?;
-    stream.set_nodelay(true)?;
-    Ok(stream)
-}
-
-fn open_tcp(addr: &str) -> Result<Wire> {
-    Ok(Wire::Tcp { stream: connect(addr)?, input: Vec::new() })
-}
-
 /// `target` is an address, or a URL of which the path may be left out.
-fn open_websocket(target: &str) -> Result<Wire> {
-    if target.starts_with("wss://") {
-        bail!("wss:// is not supported yet; connect to the plain WebSocket port");
-    }
-    let rest = target.strip_prefix("ws://").unwrap_or(target);
-    let (addr, path) = rest.split_once('/').unwrap_or((rest, "sub"));
+fn open_websocket(target: &str, ca: Option<&Path>) -> Result<Wire> {
+    let (secure, rest) = match target.strip_prefix("wss://") {
+        Some(rest) => (true, rest),
+        None => (false, target.strip_prefix("ws://").unwrap_or(target)),
+    };
+    let (host, path) = rest.split_once('/').unwrap_or((rest, "sub"));
     let path = if path.is_empty() { "sub" } else { path };
-    let stream = connect(addr)?;
-    stream.set_read_timeout(Some(CONNECT))?;
-    let (socket, _) = tungstenite::client(format!("ws://{addr}/{path}"), stream)
-        .map_err(|error| anyhow!("{addr} did not accept the WebSocket: {error}"))?;
+    let stream = if secure {
+        // A URL may leave the port out.
+        let has_port = host.rsplit_once(':').is_some_and(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()));
+        let addr = if has_port { host.to_owned() } else { format!("{host}:443") };
+        Stream::secure(&addr, ca, CONNECT)?
+    } else {
+        Stream::plain(host)?
+    };
+    stream.set_read_timeout(CONNECT)?;
+    // Encrypted or not is the stream's affair.
+    let (socket, _) = tungstenite::client(format!("ws://{host}/{path}"), stream)
+        .map_err(|error| anyhow!("{host} did not accept the WebSocket: {error}"))?;
     Ok(Wire::WebSocket(Box::new(socket)))
 }

@@ -10,4 +10,5 @@ pub mod listen;
 pub mod push;
 pub mod send;
 pub mod standalone;
+mod stream;
 pub mod token;
