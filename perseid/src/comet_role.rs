@@ -26,7 +26,7 @@ use crate::clock::unix_ms;
 use crate::config::Settings;
 use crate::grpc::{bind, tls};
 use crate::metrics;
-use crate::parts::Parts;
+use crate::parts::{Parts, WireParts};
 use crate::standalone::{bind_http, comet_config, host_name};
 use crate::traces::Export;
 
@@ -103,6 +103,11 @@ impl CometRole {
             job: Arc::default(),
             feed: None,
             hooks: Vec::new(),
+            wire: WireParts {
+                listeners: vec![("comet", grpc.counters().clone())],
+                comets: None,
+                comet: Some((link.clone(), push.counters().clone())),
+            },
             spans: export.counters().clone(),
             draining: Arc::new(AtomicBool::new(false)),
             http,

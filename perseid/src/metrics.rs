@@ -3,6 +3,7 @@
 //! Names follow `perseid_<part>_<what>`; durations are histograms in seconds, never summaries, so that nodes add up.
 
 mod events;
+mod wire;
 
 use std::fmt;
 use std::sync::Arc;
@@ -66,6 +67,7 @@ impl Collector for Everything {
             log(&mut out, &**event_log)?;
             events::put(&mut out, &self.0)?;
         }
+        wire::put(&mut out, &self.0.wire)?;
         spans(&mut out, &self.0)?;
         process(&mut out, &self.0)
     }
@@ -136,7 +138,7 @@ fn node(out: &mut Out<'_>, parts: &Parts) -> fmt::Result {
     out.gauge("node_num_sessions", "Sessions past AUTH", parts.comet.sessions())?;
     out.gauge("node_num_users", "Users with a session", counts.users)?;
     out.gauge("node_num_rooms", "Rooms with somebody in them", parts.comet.room_count() as u64)?;
-    out.gauge("node_num_nodes", "Comets known", 1)?;
+    out.gauge("node_num_nodes", "Comets known", 1 + parts.wire.other_comets())?;
     out.gauge("node_draining", "1 while the node is leaving", parts.is_draining().into())?;
     out.gauge("node_queued_bytes", "Bytes that wait for sessions or are half read", parts.comet.queued_bytes())?;
     out.gauge("node_queued_bytes_max", "Their bound", parts.comet.config().node_bytes_max as u64)

@@ -9,6 +9,10 @@ use perseid_comet::metrics::{Cell, WorkerMetrics};
 use perseid_log::EventLog;
 use perseid_protocol::push::Drop;
 use perseid_store::SessionRegistry;
+use perseid_wire::comet::{PushCounters, RemoteLink};
+use perseid_wire::goim::GoimComets;
+use perseid_wire::logic::Comets;
+use perseid_wire::server::ServerCounters;
 
 use crate::traces::SpanCounters;
 
@@ -28,6 +32,8 @@ pub struct Parts {
     pub feed: Option<Arc<perseid_logic::Feed>>,
     /// What webhooks count.
     pub hooks: Vec<Arc<perseid_hooks::HookMetrics>>,
+    /// Connections to other parts.
+    pub wire: WireParts,
     /// What became of spans.
     pub spans: Arc<SpanCounters>,
     /// The node is leaving.
@@ -36,6 +42,24 @@ pub struct Parts {
     pub http: Vec<SocketAddr>,
     /// When this process started, unix ms.
     pub started_ms: u64,
+}
+
+/// What of the wire runs in this process.
+#[derive(Default)]
+pub struct WireParts {
+    /// Listeners, by the part that they are of.
+    pub listeners: Vec<(&'static str, Arc<ServerCounters>)>,
+    /// Comets in other processes, of whom logic and job know.
+    pub comets: Option<(Arc<Comets>, Arc<GoimComets>)>,
+    /// A comet's way to a logic elsewhere, and what jobs elsewhere send it.
+    pub comet: Option<(Arc<RemoteLink>, Arc<PushCounters>)>,
+}
+
+impl WireParts {
+    /// Comets in other processes that are known here.
+    pub fn other_comets(&self) -> u64 {
+        self.comets.as_ref().map_or(0, |(comets, _)| comets.lane_infos().len() as u64)
+    }
 }
 
 impl Parts {

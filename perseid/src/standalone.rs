@@ -123,8 +123,20 @@ impl Standalone {
         let told = telling.start(logic.presence())?;
         let wire = wire.serve(&settings, &comet, &registry, nodes, &api)?;
         let (log, logic_counts, spans) = (Some(log), logic_metrics.clone(), export.counters().clone());
-        let parts = Parts { comet, registry, log, logic: logic_counts, job, feed, hooks, spans, draining, http, started_ms };
-        let parts = Arc::new(parts);
+        let parts = Arc::new(Parts {
+            comet,
+            registry,
+            log,
+            logic: logic_counts,
+            job,
+            feed,
+            hooks,
+            wire: wire.parts(),
+            spans,
+            draining,
+            http,
+            started_ms,
+        });
 
         let looked_at = metrics::router(parts.clone()).merge(stats::router(parts.clone()));
         let extra = access.guard(Scope::Read, looked_at);

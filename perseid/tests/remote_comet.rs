@@ -99,3 +99,73 @@ fn a_comet_that_is_told_to_leave_drains_and_is_forgotten() {
     let user = http.get("/v1/users/7").json();
     assert_eq!(user["sessions"], json!([]), "{user}");
 }
+
+/// The least that `cluster.lease_ms` may be.
+const SHORT_LEASE: [&str; 2] = ["--set", "cluster.lease_ms=1000"];
+
+#[test]
+fn a_killed_comet_takes_its_sessions_with_it_and_nobody_elses() {
+    let (logic, mut comets) = cluster(2, &SHORT_LEASE);
+    let mut gone = Client::classic(&comets[0], Transport::Tcp, &auth(7, "gone", "live://1"));
+    let mut stays = Client::classic(&comets[1], Transport::WebSocket, &auth(8, "stays", "live://1"));
+    let mut http = logic.http();
+    until_eq("room online", &json!(2), || http.get("/v1/rooms/live/1").json()["online"].clone());
+    comets.remove(0).kill9();
+    gone.end();
+    push(&logic, &json!({ "room": "live://1" }), "while it is missed");
+    assert_eq!(stays.push(), "while it is missed");
+    until_eq("its sessions have ended", &json!([]), || http.get("/v1/users/7").json()["sessions"].clone());
+    until("it is forgotten", || (http.get("/v1/nodes").json()["nodes"].as_array().unwrap().len() == 2).then_some(()));
+    until_eq("room online", &json!(1), || http.get("/v1/rooms/live/1").json()["online"].clone());
+    push(&logic, &json!({ "mids": [7, 8] }), "to both");
+    assert_eq!(stays.push(), "to both");
+    // A user who was there comes back elsewhere, with his key.
+    let mut back = Client::classic(&comets[0], Transport::Tcp, &auth(7, "gone", "live://1"));
+    push(&logic, &json!({ "room": "live://1" }), "to the room");
+    assert_eq!((stays.push(), back.push()), ("to the room".into(), "to the room".into()));
+    assert_eq!((stays.flush(), back.flush()), (vec![], vec![]));
+}
+
+#[test]
+fn sessions_on_comets_outlive_a_killed_logic() {
+    let (logic, comets) = cluster(2, &[]);
+    let addr = logic.ready["logic_grpc"].as_str().unwrap().to_owned();
+    let mut clients: Vec<Client> = comets
+        .iter()
+        .zip(BOTH)
+        .enumerate()
+        .map(|(at, (comet, transport))| Client::classic(comet, transport, &auth(at as i64 + 1, &format!("k{at}"), "live://1")))
+        .collect();
+    push(&logic, &json!({ "all": true }), "before");
+    for client in &mut clients {
+        assert_eq!(client.push(), "before");
+    }
+    let stopped = logic.kill9();
+    for comet in &comets {
+        until("it is missed", || (comet.http().get("/readyz").status == 503).then_some(()));
+    }
+    for client in &mut clients {
+        assert_eq!(client.flush(), [], "heartbeats are answered all the same");
+    }
+    // Where the comets look for it.
+    let logic = stopped.restart_with(&["--logic-grpc", &addr]);
+    let mut http = logic.http();
+    for (at, client) in clients.iter_mut().enumerate() {
+        let path = format!("/v1/users/{}", at + 1);
+        until_eq("registered again", &1, || http.get(&path).json()["sessions"].as_array().map_or(0, Vec::len));
+        assert_eq!(client.flush(), [], "what was pushed before does not come again");
+    }
+    until_eq("room online", &json!(2), || http.get("/v1/rooms/live/1").json()["online"].clone());
+    for to in [json!({ "keys": ["k0", "k1"] }), json!({ "mids": [1, 2] }), json!({ "room": "live://1" }), json!({ "all": true })]
+    {
+        let body = to.to_string();
+        push(&logic, &to, &body);
+        for client in &mut clients {
+            assert_eq!(client.push(), body);
+        }
+    }
+    // Somebody new is let in, too.
+    let mut client = Client::classic(&comets[0], Transport::Tcp, &auth(3, "k2", "live://1"));
+    push(&logic, &json!({ "mids": [3] }), "hello");
+    assert_eq!(client.push(), "hello");
+}

@@ -86,11 +86,14 @@ fn push_message(push: &Push) -> rpc::Push {
     }
 }
 
-/// The deliveries of items; one that names nobody, or says nothing, is none.
-pub(crate) fn deliveries(items: Vec<rpc::Item>, life: Life) -> Vec<Delivery> {
-    let mut deliveries = Vec::new();
+/// The deliveries of items, and how many made no sense: they say nothing, or name nobody.
+pub(crate) fn deliveries(items: Vec<rpc::Item>, life: Life) -> (Vec<Delivery>, usize) {
+    let (mut deliveries, mut malformed) = (Vec::new(), 0);
     for item in items {
-        let (Some(push), Some(target)) = (item.push, item.target) else { continue };
+        let (Some(push), Some(target)) = (item.push, item.target) else {
+            malformed += 1;
+            continue;
+        };
         let push = Arc::new(Push {
             id: push.id,
             op: push.op,
@@ -106,8 +109,9 @@ pub(crate) fn deliveries(items: Vec<rpc::Item>, life: Life) -> Vec<Delivery> {
             rpc::item::Target::Sessions(sessions) => {
                 let places = sessions.workers.iter().zip(&sessions.slots).zip(&sessions.generations);
                 for ((&worker, &slot), &generation) in places {
-                    if let Some(addr) = life.addr(rpc::Place { worker, slot, generation }) {
-                        deliveries.push(Delivery { target: Target::Session(addr), push: push.clone() });
+                    match life.addr(rpc::Place { worker, slot, generation }) {
+                        Some(addr) => deliveries.push(Delivery { target: Target::Session(addr), push: push.clone() }),
+                        None => malformed += 1,
                     }
                 }
             }
@@ -115,7 +119,7 @@ pub(crate) fn deliveries(items: Vec<rpc::Item>, life: Life) -> Vec<Delivery> {
             rpc::item::Target::All(all) => deliveries.push(Delivery { target: Target::All { speed: all.speed }, push }),
         }
     }
-    deliveries
+    (deliveries, malformed)
 }
 
 #[cfg(test)]
@@ -151,7 +155,7 @@ mod tests {
         ];
         let (items, left_out) = items(&sent, life);
         assert_eq!((items.len(), left_out), (5, 0));
-        assert_eq!(deliveries(items, life), sent);
+        assert_eq!(deliveries(items, life), (sent.to_vec(), 0));
     }
 
     #[test]
@@ -169,6 +173,6 @@ mod tests {
         let sessions = rpc::Sessions { workers: vec![70_000, 1], slots: vec![1], generations: vec![1, 1, 1] };
         let target = Some(rpc::item::Target::Sessions(sessions));
         let items = vec![rpc::Item { push: Some(rpc::Push::default()), target }, rpc::Item::default()];
-        assert_eq!(deliveries(items, life), []);
+        assert_eq!(deliveries(items, life), (vec![], 2));
     }
 }

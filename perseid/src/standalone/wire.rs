@@ -20,6 +20,7 @@ use tonic::service::Routes;
 
 use crate::config::Settings;
 use crate::grpc::{bind, tls};
+use crate::parts::WireParts;
 
 /// A batch for a comet in another process is tried for this long while its connection comes and goes.
 const RETRY_MS: u64 = 15_000;
@@ -41,6 +42,7 @@ pub(super) struct Wire {
     comet: Option<GrpcServer>,
     logic: Option<GrpcServer>,
     comets: Arc<Comets>,
+    goim: Arc<GoimComets>,
     spreading: JoinHandle<()>,
 }
 
@@ -83,7 +85,7 @@ impl Wiring {
     ) -> Result<Wire> {
         let goim_comet = CometService::new(comet.clone(), registry.clone(), settings.logic.push_bytes_max);
         let for_comets = LogicService::new(self.logic.clone(), self.comets.clone(), nodes.clone());
-        let for_goim = GoimLogic::new(self.logic.clone(), self.goim, nodes, api.clone());
+        let for_goim = GoimLogic::new(self.logic.clone(), self.goim.clone(), nodes, api.clone());
         let for_parts = Routes::new(for_goim.server()).add_service(for_comets.server());
         // What the parts say to one another is named too: it is no secret, and a tool that lists the port shows it.
         let for_callers = grpc_services(api.clone(), &["goim.logic.Logic", "perseid.cluster.v1.Logic"])
@@ -100,6 +102,7 @@ impl Wiring {
             logic: start(self.logic_listeners, logic_routes)?,
             spreading: tokio::spawn(spread(self.comets.clone(), comet.clone())),
             comets: self.comets,
+            goim: self.goim,
         })
     }
 }
@@ -110,6 +113,14 @@ const OWN_NODE: u32 = 0;
 impl Wire {
     pub(super) fn comets(&self) -> &Arc<Comets> {
         &self.comets
+    }
+
+    /// For those who look at it.
+    pub(super) fn parts(&self) -> WireParts {
+        let listeners = [("comet", &self.comet), ("logic", &self.logic)].into_iter();
+        let listeners = listeners.filter_map(|(of, server)| Some((of, server.as_ref()?.counters().clone())));
+        let comets = Some((self.comets.clone(), self.goim.clone()));
+        WireParts { listeners: listeners.collect(), comets, comet: None }
     }
 
     /// The first address of the comet's gRPC, as bound.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::json;
 
 use crate::support::tls::Authority;
-use crate::support::{Client, Http, Server, Transport};
+use crate::support::{Client, Http, Server, Transport, until};
 
 /// A family: its type, and the labels of its samples with their values.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,7 +31,22 @@ pub(crate) fn families() -> BTreeMap<String, Family> {
     let mut http = server.http();
     let _client = Client::user(&server, Transport::Tcp, 7);
     http.push(&json!({ "to": { "mids": [7] }, "body": "x" }));
-    parse(Http::connect(server.http).get("/metrics").text())
+    // A comet beside it exports what only such a comet has.
+    let comet = Server::start_comet(server.ready["logic_grpc"].as_str().unwrap(), &[]);
+    until("logic knows the comet", || {
+        let text = Http::connect(server.http).get("/metrics").text().to_owned();
+        text.contains("perseid_wire_comet_connected{").then_some(())
+    });
+    let mut all = parse(Http::connect(server.http).get("/metrics").text());
+    for (name, family) in parse(Http::connect(comet.http).get("/metrics").text()) {
+        let known = all.entry(name).or_default();
+        assert!(known.kind.is_empty() || known.kind == family.kind);
+        known.kind = family.kind;
+        for (label, values) in family.labels {
+            known.labels.entry(label).or_default().extend(values);
+        }
+    }
+    all
 }
 
 fn parse(text: &str) -> BTreeMap<String, Family> {

@@ -173,6 +173,12 @@ impl Stopped {
         Server::start_in(self.dir, self.args)
     }
 
+    /// The same with further arguments.
+    pub(crate) fn restart_with(mut self, args: &[&str]) -> Server {
+        self.args.extend(args.iter().map(|arg| (*arg).to_owned()));
+        self.restart()
+    }
+
     pub(crate) fn data(&self) -> PathBuf {
         self.dir.path().join("data")
     }

@@ -8,6 +8,6 @@ mod stream;
 
 pub use interest::Interest;
 pub use link::{LinkConfig, LinkSnapshot, RemoteLink};
-pub use push_service::{PushCounters, PushService};
+pub use push_service::{PushCounters, PushService, PushSnapshot};
 pub use stream::CometNode;
 pub(crate) use stream::{VERSION, unreachable_because};

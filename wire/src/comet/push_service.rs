@@ -25,12 +25,37 @@ pub struct PushCounters {
     deliveries: AtomicU64,
     repeated: AtomicU64,
     resyncs: AtomicU64,
+    malformed: AtomicU64,
+}
+
+/// What the service has counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PushSnapshot {
+    /// Streams that jobs opened.
+    pub streams: u64,
+    /// Batches taken.
+    pub batches: u64,
+    /// Deliveries in them.
+    pub deliveries: u64,
+    /// Batches that came again, and were not delivered again.
+    pub repeated: u64,
+    /// Resyncs.
+    pub resyncs: u64,
+    /// Deliveries that name nobody or say nothing: dropped.
+    pub malformed: u64,
 }
 
 impl PushCounters {
-    /// Streams opened, batches taken, deliveries in them, batches that came again, and resyncs.
-    pub fn read(&self) -> [u64; 5] {
-        [&self.streams, &self.batches, &self.deliveries, &self.repeated, &self.resyncs].map(|counter| counter.load(Relaxed))
+    /// As they stand.
+    pub fn snapshot(&self) -> PushSnapshot {
+        PushSnapshot {
+            streams: self.streams.load(Relaxed),
+            batches: self.batches.load(Relaxed),
+            deliveries: self.deliveries.load(Relaxed),
+            repeated: self.repeated.load(Relaxed),
+            resyncs: self.resyncs.load(Relaxed),
+            malformed: self.malformed.load(Relaxed),
+        }
     }
 }
 
@@ -189,7 +214,8 @@ impl Inner {
             return taken.sequence;
         }
         taken.sequence = batch.sequence;
-        let deliveries = deliveries(batch.items, self.life);
+        let (deliveries, malformed) = deliveries(batch.items, self.life);
+        self.counters.malformed.fetch_add(malformed as u64, Relaxed);
         self.counters.batches.fetch_add(1, Relaxed);
         self.counters.deliveries.fetch_add(deliveries.len() as u64, Relaxed);
         self.comet.deliver(deliveries);

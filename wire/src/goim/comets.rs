@@ -1,19 +1,21 @@
 //! goim's comets, whose sessions are registered here: by name, because that is all that they say of themselves.
 
 use std::collections::HashMap;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
-use perseid_job::{LaneConfig, Lanes, QueuedLane};
+use perseid_job::{BreakerState, LaneConfig, Lanes, QueuedLane};
 use perseid_logic::Logic;
 use perseid_protocol::SessionKey;
 use perseid_protocol::push::SessionAddr;
 use perseid_store::NewSession;
 use tokio::runtime::Handle;
 
-use super::lane::GoimTransport;
+use super::lane::{GoimTransport, LeftOut};
 use crate::client::Dial;
 use crate::limits::{GOIM_COMETS_MAX, GOIM_ROOMS_MAX, GOIM_ROOMS_MS, GOIM_SESSION_MS, GOIM_SESSIONS_MAX};
+use crate::logic::CometLaneInfo;
 use crate::node_number;
 
 /// How often sessions are looked for that sent no heartbeat.
@@ -49,6 +51,7 @@ struct Server {
     keys: Keys,
     rooms: HashMap<Box<str>, u64>,
     rooms_ms: u64,
+    lane: Option<(Arc<QueuedLane>, Arc<LeftOut>)>,
 }
 
 struct Session {
@@ -57,6 +60,20 @@ struct Session {
     seen_ms: u64,
     /// Connections with this key: goim's comet says goodbye for the older one after it has said hello for the newer.
     count: u32,
+}
+
+fn lane_info(name: &str, lane: &QueuedLane, left_out: &LeftOut) -> CometLaneInfo {
+    let (deliveries, bytes) = lane.waiting();
+    CometLaneInfo {
+        name: format!("goim/{name}"),
+        connected: None,
+        broken: matches!(lane.breaker(), BreakerState::Open { .. }),
+        counters: lane.counters(),
+        waiting: (deliveries as u64, bytes as u64),
+        streams: 0,
+        offline: left_out.offline.load(Relaxed),
+        expired: left_out.expired.load(Relaxed),
+    }
 }
 
 /// Keys by address.
@@ -101,35 +118,47 @@ impl GoimComets {
             if state.len() >= GOIM_COMETS_MAX || name.len() > 256 {
                 return Err(Full);
             }
-            let server = Server {
+            let mut server = Server {
                 node: node_number(&format!("goim/{name}")),
                 next: 0,
                 sessions: HashMap::new(),
                 keys: Keys::default(),
                 rooms: HashMap::new(),
                 rooms_ms: 0,
+                lane: None,
             };
-            self.open_lane(name, &server);
+            server.lane = self.open_lane(name, &server);
             state.insert(name.to_owned(), server);
         }
         state.get_mut(name).ok_or(Full)
     }
 
-    fn open_lane(&self, name: &str, server: &Server) {
+    fn open_lane(&self, name: &str, server: &Server) -> Option<(Arc<QueuedLane>, Arc<LeftOut>)> {
         let Some(addr) = self.config.addrs.get(name) else {
-            return tracing::warn!(
+            tracing::warn!(
                 comet = name,
                 "a goim comet without an address in cluster.goim_comets: pushes to its sessions are dropped"
             );
+            return None;
         };
-        let transport = match self.config.dial.connect_lazy(addr) {
-            Ok(channel) => GoimTransport::new(channel, self.runtime.clone(), server.keys.clone()),
-            Err(error) => return tracing::error!(comet = name, %addr, %error, "no address"),
-        };
-        match QueuedLane::start(server.node, self.config.lane.clone(), transport) {
-            Ok(lane) => drop(self.lanes.add(Arc::new(lane))),
-            Err(error) => tracing::error!(comet = name, %error, "no thread for a lane"),
-        }
+        let channel = self.config.dial.connect_lazy(addr);
+        let channel = channel.inspect_err(|error| tracing::error!(comet = name, %addr, %error, "no address")).ok()?;
+        let left_out: Arc<LeftOut> = Arc::default();
+        let transport = GoimTransport::new(channel, self.runtime.clone(), server.keys.clone(), left_out.clone());
+        let lane = QueuedLane::start(server.node, self.config.lane.clone(), transport);
+        let lane = lane.inspect_err(|error| tracing::error!(comet = name, %error, "no thread for a lane")).ok()?;
+        let lane = Arc::new(lane);
+        self.lanes.add(lane.clone());
+        Some((lane, left_out))
+    }
+
+    /// The lanes to those with an address, by name.
+    pub fn lane_infos(&self) -> Vec<CometLaneInfo> {
+        let state = self.lock();
+        let lanes = state.iter().filter_map(|(name, server)| Some((name, server.lane.as_ref()?)));
+        let mut infos: Vec<CometLaneInfo> = lanes.map(|(name, (lane, left_out))| lane_info(name, lane, left_out)).collect();
+        infos.sort_by(|a, b| a.name.cmp(&b.name));
+        infos
     }
 
     /// A session was let in.

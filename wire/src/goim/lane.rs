@@ -1,5 +1,6 @@
 //! What carries a batch to a goim comet: goim's own unary calls, as its job makes them.
 
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
@@ -21,6 +22,16 @@ pub(super) struct GoimTransport {
     client: CometClient<Channel>,
     runtime: Handle,
     keys: Keys,
+    left_out: Arc<LeftOut>,
+}
+
+/// Deliveries that no call was made for.
+#[derive(Debug, Default)]
+pub(super) struct LeftOut {
+    /// The session has ended.
+    pub(super) offline: AtomicU64,
+    /// Its time was over.
+    pub(super) expired: AtomicU64,
 }
 
 /// One call.
@@ -31,24 +42,31 @@ enum Call {
 }
 
 impl GoimTransport {
-    pub(super) fn new(channel: Channel, runtime: Handle, keys: Keys) -> Self {
+    pub(super) fn new(channel: Channel, runtime: Handle, keys: Keys, left_out: Arc<LeftOut>) -> Self {
         let client = CometClient::new(channel)
             .max_decoding_message_size(GOIM_MESSAGE_BYTES_MAX)
             .max_encoding_message_size(GOIM_MESSAGE_BYTES_MAX);
-        Self { client, runtime, keys }
+        Self { client, runtime, keys, left_out }
     }
 
     /// The calls for a batch: one for each push, whatever number of sessions it goes to.
     fn calls(&self, batch: &[Delivery], now_ms: u64) -> Vec<Call> {
         let mut calls = Vec::new();
         let mut last: Option<&Arc<Push>> = None;
-        for Delivery { target, push } in batch.iter().filter(|delivery| !delivery.push.is_expired(now_ms)) {
+        for Delivery { target, push } in batch {
+            if push.is_expired(now_ms) {
+                self.left_out.expired.fetch_add(1, Relaxed);
+                continue;
+            }
             let same = last.is_some_and(|last| Arc::ptr_eq(last, push));
             last = Some(push);
             let proto = || Some(raw_proto(std::slice::from_ref(push)));
             match target {
                 Target::Session(addr) => {
-                    let Some(key) = self.key(*addr) else { continue };
+                    let Some(key) = self.key(*addr) else {
+                        self.left_out.offline.fetch_add(1, Relaxed);
+                        continue;
+                    };
                     if let (true, Some(Call::Push(call))) = (same, calls.last_mut()) {
                         call.keys.push(key);
                         continue;

@@ -126,6 +126,11 @@ impl CometLane {
         self.shared.streams.load(Relaxed)
     }
 
+    /// Deliveries for sessions of an earlier life of the comet: they have ended.
+    pub fn stale(&self) -> u64 {
+        self.shared.stale.load(Relaxed)
+    }
+
     /// Waits until nothing waits any more, at most `timeout`; whether that is so.
     pub fn drain(&self, timeout: Duration) -> bool {
         self.queue.drain(timeout)

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -40,6 +41,8 @@ pub struct Comets {
     lanes: Lanes,
     runtime: Handle,
     state: Mutex<HashMap<u32, Known>>,
+    /// Deliveries that waited for comets which are gone for good.
+    abandoned: AtomicU64,
 }
 
 /// A comet.
@@ -92,24 +95,28 @@ pub(super) struct Admitted {
 /// A lane, for metrics.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CometLaneInfo {
-    /// The comet's name.
+    /// The comet's name; that of a goim comet after `goim/`.
     pub name: String,
-    /// Whether its stream to logic is open.
-    pub connected: bool,
+    /// Whether its stream to logic is open; goim's comets have none.
+    pub connected: Option<bool>,
     /// Whether the lane's breaker is open.
     pub broken: bool,
     /// What became of what was offered.
     pub counters: LaneCounters,
     /// Deliveries and bytes that wait.
     pub waiting: (u64, u64),
-    /// Streams to the comet's push service opened.
+    /// Streams to the comet's push service opened; none to goim's comets.
     pub streams: u64,
+    /// Deliveries for sessions that have ended (of an earlier life of the comet): dropped, though the lane has `sent` them.
+    pub offline: u64,
+    /// Deliveries dropped because their time was over while they waited (goim's comets don't look).
+    pub expired: u64,
 }
 
 impl Comets {
     /// None yet. Their lanes are added to `lanes`. Must be given the runtime that their streams run on.
     pub fn new(config: CometsConfig, logic: Arc<Logic>, lanes: Lanes, runtime: Handle) -> Arc<Self> {
-        Arc::new(Self { config, logic, lanes, runtime, state: Mutex::default() })
+        Arc::new(Self { config, logic, lanes, runtime, state: Mutex::default(), abandoned: AtomicU64::new(0) })
     }
 
     /// How long sessions of a comet whose stream is gone stay registered, ms.
@@ -185,6 +192,7 @@ impl Comets {
         let before = state.insert(life.node, comet);
         drop(state);
         if let Some(before) = before.filter(|before| before.hello.incarnation != life.incarnation) {
+            self.abandon(&before.lane);
             self.forget_life(Life { node: life.node, incarnation: before.hello.incarnation });
         }
         Ok(Ok(admitted))
@@ -230,6 +238,7 @@ impl Comets {
         if let Some(known) = removed {
             tracing::info!(comet = known.hello.name, "a comet has left, or did not come back: its sessions have ended");
             self.lanes.remove(life.node);
+            self.abandon(&known.lane);
             self.forget_life(life);
         }
     }
@@ -337,6 +346,17 @@ impl Comets {
         })
     }
 
+    /// Counts what waits in a lane that nobody will empty.
+    fn abandon(&self, lane: &CometLane) {
+        let (waiting, _) = lane.waiting();
+        self.abandoned.fetch_add(waiting as u64, Relaxed);
+    }
+
+    /// Deliveries that waited for comets, or lives of them, which are gone for good: dropped.
+    pub fn abandoned(&self) -> u64 {
+        self.abandoned.load(Relaxed)
+    }
+
     /// Their lanes, by name.
     pub fn lane_infos(&self) -> Vec<CometLaneInfo> {
         let mut infos: Vec<CometLaneInfo> = self.lock().values().map(Known::lane_info).collect();
@@ -401,11 +421,13 @@ impl Known {
         let (deliveries, bytes) = self.lane.waiting();
         CometLaneInfo {
             name: self.hello.name.clone(),
-            connected: self.stream.is_some(),
+            connected: Some(self.stream.is_some()),
             broken: self.lane.is_broken(),
             counters: self.lane.counters(),
             waiting: (deliveries as u64, bytes as u64),
             streams: self.lane.streams(),
+            offline: self.lane.stale(),
+            expired: 0,
         }
     }
 
