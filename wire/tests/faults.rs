@@ -20,6 +20,16 @@ fn lane(logic: &TestLogic, name: &str) -> CometLaneInfo {
     logic.comets.lane_infos().into_iter().find(|lane| lane.name == name).unwrap()
 }
 
+/// Waits until the job has been told of all rooms that comets hold, and of `room` by this many.
+fn announced(logic: &TestLogic, room: &str, comets: usize) {
+    until("the rooms are announced", || {
+        let lanes = logic.lanes.all();
+        let interests: Vec<_> = lanes.iter().filter_map(|lane| lane.room_interest()).collect();
+        let told_all = interests.iter().all(|rooms| !rooms.holds("live://none"));
+        (told_all && interests.iter().filter(|rooms| rooms.holds(room)).count() == comets).then_some(())
+    });
+}
+
 /// A comet that jobs reach through a proxy.
 fn behind_a_proxy(runtime: &Runtime, name: &str, logic: &TestLogic) -> (TestComet, Proxy) {
     let proxy = Proxy::start(None);
@@ -40,6 +50,7 @@ fn pushes_over_cut_connections_arrive_once_and_in_order() {
     let mut logic = TestLogic::start(&runtime, &Options { lane, ..Options::default() });
     let (comet, proxy) = behind_a_proxy(&runtime, "comet", &logic);
     let mut client = comet.login(1, "a", "live://1");
+    announced(&logic, "live://1", 1);
     let mut received = 0;
     for at in 0..PUSHES {
         let body = at.to_string();
@@ -151,6 +162,7 @@ fn a_hung_comet_delays_nobody_else_and_costs_no_more_than_its_bound() {
     let well = TestComet::connected(&runtime, "well", &logic);
     let mut waits = hung.login(1, "a", "live://1");
     let mut client = well.login(2, "b", "live://1");
+    announced(&logic, "live://1", 2);
     proxy.stall(true);
     let body = "x".repeat(4096);
     for at in 0..200 {
@@ -246,10 +258,7 @@ fn rooms_are_pushed_to_where_they_are_and_the_first_viewer_misses_nothing() {
     let runtime = runtime();
     let mut logic = TestLogic::start(&runtime, &Options::default());
     let (with, without) = (TestComet::connected(&runtime, "with", &logic), TestComet::connected(&runtime, "without", &logic));
-    until("all have said which rooms they hold", || {
-        let lanes = logic.lanes.all();
-        lanes.iter().all(|lane| lane.room_interest().is_some_and(|rooms| !rooms.holds("live://none"))).then_some(())
-    });
+    announced(&logic, "live://0", 0);
     let mut mover = with.login(1, "mover", "");
     for at in 0..20 {
         let room = format!("live://{at}");
