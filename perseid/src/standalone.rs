@@ -138,12 +138,13 @@ impl Standalone {
             started_ms,
         });
 
+        let http_stop = CancellationToken::new();
         let looked_at = metrics::router(parts.clone()).merge(stats::router(parts.clone()));
         let extra = access.guard(Scope::Read, looked_at);
-        let extra = extra.merge(access.guard(Scope::Admin, admin::router(level))).merge(console::router(parts.comet.ws()));
+        let administered = admin::router(level, http_stop.clone());
+        let extra = extra.merge(access.guard(Scope::Admin, administered)).merge(console::router(parts.comet.ws()));
         let described = perseid_logic::describe(admin::Description::openapi(), Scope::Admin);
         let router = perseid_logic::router_with(api.clone(), extra, described);
-        let http_stop = CancellationToken::new();
         let serving = perseid_logic::serve(http_listeners, router, ServeLimits::default(), logic_metrics, http_stop.clone());
         let http = tokio::spawn(async move {
             if let Err(error) = serving.await {

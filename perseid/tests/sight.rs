@@ -1,5 +1,5 @@
 //! What operators look at: metrics and their documentation, the dashboard and the alerts made of them, the level of the log,
-//! `perseid doctor`.
+//! profiles, `perseid doctor`.
 
 #![allow(clippy::unwrap_used)]
 
@@ -11,6 +11,8 @@ mod admin;
 mod doctor;
 #[path = "sight/exported.rs"]
 mod exported;
+#[path = "sight/profile.rs"]
+mod profile;
 #[path = "sight/promql.rs"]
 mod promql;
 #[path = "sight/rules.rs"]

@@ -21,7 +21,15 @@ pub(super) fn problem(reason: Reason, detail: &str) -> Response {
 }
 
 pub(super) async fn wrong_method() -> Response {
+    not_allowed("GET, HEAD, PUT")
+}
+
+pub(super) async fn only_get() -> Response {
+    not_allowed("GET, HEAD")
+}
+
+fn not_allowed(allowed: &'static str) -> Response {
     let mut response = problem(Reason::MethodNotAllowed, "this path knows other methods: see Allow");
-    response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD, PUT"));
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
     response
 }
