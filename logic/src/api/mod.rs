@@ -1,7 +1,7 @@
 //! The APIs. Over HTTP, on one port: goim's routes ([`goim_http`]), v1 ([`push_http`], [`read_http`], [`manage_http`]), and
 //! health; over gRPC v1 again ([`grpc`]). What v1 does stands once, apart from how it is asked: `push`, `look`, `manage`.
 //!
-//! What a request passes: [`guard`] (is it meant for us, and from no foreign page), [`access`] (who calls, may he, and not too
+//! What a request passes: `guard` (is it meant for us, and from no foreign page), [`access`] (who calls, may he, and not too
 //! often), the handler (reads it strictly), and what all APIs share.
 
 pub mod access;

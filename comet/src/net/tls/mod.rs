@@ -6,8 +6,8 @@
 //!
 //! Invariants:
 //! - what was encrypted is sent before anything else is, because records are numbered: it waits in `unsent`;
-//! - at most [`CHUNK`] bytes are encrypted that the socket has not taken;
-//! - what is half read is bounded by [`HALF_BYTES_MAX`], whatever a record claims;
+//! - at most `CHUNK` bytes are encrypted that the socket has not taken;
+//! - what is half read is bounded by `HALF_BYTES_MAX`, whatever a record claims;
 //! - no input panics.
 //!
 //! Not here: which session a connection is, what its plaintext means.

@@ -14,7 +14,7 @@ const TRIES_MAX: usize = 4;
 pub struct KeySet(Vec<VerifyingKey>);
 
 impl KeySet {
-    /// These keys; at most the first [`KEYS_MAX`].
+    /// These keys; at most the first `KEYS_MAX`.
     pub fn new(mut keys: Vec<VerifyingKey>) -> Self {
         keys.truncate(KEYS_MAX);
         Self(keys)
