@@ -16,7 +16,7 @@ export const noNode = program ? false : 'no program: cargo build --package perse
 /** Starts it: `{url, ws, ended, close()}`. `ended` resolves to its exit status. */
 export async function startNode(...options) {
   const data = mkdtempSync(join(tmpdir(), 'console-node-'));
-  const anywhere = ['--tcp', '127.0.0.1:0', '--ws', '127.0.0.1:0', '--http', '127.0.0.1:0'];
+  const anywhere = ['--tcp', '127.0.0.1:0', '--ws', '127.0.0.1:0', '--http', '127.0.0.1:0', '--comet-grpc', '127.0.0.1:0', '--logic-grpc', '127.0.0.1:0'];
   const child = spawn(program, ['standalone', '--data-dir', data, ...anywhere, ...options], { stdio: ['ignore', 'pipe', 'pipe'] });
   let log = '';
   child.stderr.on('data', (chunk) => {

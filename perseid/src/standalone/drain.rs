@@ -12,6 +12,8 @@ use crate::clock::unix_ms;
 
 /// Who was told to go has this long to do so, beyond what the pace takes.
 const GRACE: Duration = Duration::from_secs(30);
+/// Who asked for a drain can read for at least this long how it went, before the process ends.
+const SEEN: Duration = Duration::from_secs(3);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// The drain of this process' comet.
@@ -73,9 +75,11 @@ impl Drain {
     pub(super) async fn done(&self) {
         let Some(begun) = *self.begun() else { return };
         let pace = Duration::from_secs(begun.sessions_at_start.div_ceil(u64::from(begun.per_second)));
-        let end = tokio::time::Instant::now() + pace + GRACE;
+        let begun_at = tokio::time::Instant::now();
+        let end = begun_at + pace + GRACE;
         while self.comet.connections() > 0 && tokio::time::Instant::now() < end {
             tokio::time::sleep(LOOK_EVERY).await;
         }
+        tokio::time::sleep_until(begun_at + SEEN).await;
     }
 }
