@@ -197,6 +197,19 @@ impl Comet {
                         None => self.node.drop_pushes(Drop::Offline, 1),
                     }
                 }
+                Target::Inbox { session: addr, pos, conv } => {
+                    match self.place_of(addr).and_then(|key| Some((key, commands.get_mut(usize::from(addr.worker))?))) {
+                        Some((session, commands)) => commands.push(Command::Inbox { session, push, pos, conv, traced }),
+                        None => self.node.drop_pushes(Drop::Offline, 1),
+                    }
+                }
+                Target::End(addr, reason) => {
+                    if let Some(session) = self.place_of(addr)
+                        && let Some(commands) = commands.get_mut(usize::from(addr.worker))
+                    {
+                        commands.push(Command::End { session, reason, message: None });
+                    }
+                }
                 Target::Room(room) => {
                     let holders = self.node.rooms.workers(&room);
                     for (index, commands) in commands.iter_mut().enumerate() {
@@ -219,6 +232,11 @@ impl Comet {
                 self.node.drop_pushes(Drop::Slow, refused.len() as u64);
             }
         }
+    }
+
+    /// Wakes the workers for which something was posted quietly.
+    pub fn wake(&self) {
+        self.mailboxes().iter().for_each(Mailbox::wake);
     }
 
     /// The slot of an address, if it is of this node in this life.

@@ -8,7 +8,7 @@ use perseid_protocol::push::Push;
 use perseid_protocol::{CloseReason, Refusal};
 
 use crate::config::Config;
-use crate::link::{Connected, Refused, Renewed};
+use crate::link::{Connected, Refused, Renewed, RoomTail, StoredOutcome};
 use crate::slab::Key;
 use crate::traced::Traced;
 
@@ -29,6 +29,12 @@ pub(crate) enum Command {
     Renewed { session: Key, outcome: Result<Renewed, Refused> },
     /// The answer to an upstream frame that came later.
     Received { session: Key, outcome: Result<(), Refusal> },
+    /// The answer to a request about stored messages that came later.
+    Stored { session: Key, number: u32, outcome: StoredOutcome },
+    /// The end of a room that keeps its last frames, for a session that enters it.
+    RoomTail { session: Key, tail: RoomTail },
+    /// What a session's user has in the inbox, or a hint.
+    Inbox { session: Key, push: Arc<Push>, pos: u64, conv: u64, traced: Option<Arc<Traced>> },
     /// End a session.
     End { session: Key, reason: CloseReason, message: Option<Box<str>> },
     /// Take no new sessions and end those that are there, so many per second.
@@ -43,7 +49,11 @@ impl Command {
     fn bytes(&self) -> usize {
         size_of::<Self>()
             + match self {
-                Self::Direct { push, .. } | Self::Room { push, .. } | Self::All { push, .. } => push.body.len(),
+                Self::Direct { push, .. } | Self::Room { push, .. } | Self::All { push, .. } | Self::Inbox { push, .. } => {
+                    push.body.len()
+                }
+                Self::Stored { outcome: Ok(reply), .. } => reply.body.len(),
+                Self::RoomTail { tail, .. } => tail.frames.len(),
                 _ => 0,
             }
     }
@@ -98,6 +108,20 @@ impl Mailbox {
         self.wake();
     }
 
+    /// As [`Mailbox::post`], without waking the worker; somebody calls [`Mailbox::wake`] afterwards.
+    pub(crate) fn post_quietly(&self, command: Command) {
+        self.inner.bytes.fetch_add(command.bytes(), Ordering::Relaxed);
+        self.lock().push(command);
+    }
+
+    /// Wakes the worker, if it was not.
+    pub(crate) fn wake(&self) {
+        if !self.inner.pending.swap(true, Ordering::SeqCst) {
+            // An eventfd can only refuse when its counter is full: then it is readable anyway.
+            let _ = self.inner.waker.wake();
+        }
+    }
+
     /// Swaps out everything that was posted.
     pub(crate) fn take(&self, into: &mut Vec<Command>) {
         debug_assert!(into.is_empty());
@@ -117,12 +141,5 @@ impl Mailbox {
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Command>> {
         // Nothing in here can panic half-way through a change.
         self.inner.commands.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn wake(&self) {
-        if !self.inner.pending.swap(true, Ordering::SeqCst) {
-            // An eventfd can only refuse when its counter is full: then it is readable anyway.
-            let _ = self.inner.waker.wake();
-        }
     }
 }

@@ -179,6 +179,7 @@ impl Dispatcher {
             expires_at_ms: msg.expire_at_ms,
             body: msg.msg,
             trace: span.as_ref().map(|(span, _)| span.context()).or(trace),
+            ..Push::default()
         };
         match kind {
             PushType::Push => self.put_to_sessions(&keys, &mids, push, now_ms, batches, counts),

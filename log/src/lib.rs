@@ -88,6 +88,9 @@ pub trait Consumer: Send + 'static {
     /// records to another thread, through a bounded queue that drops or coalesces when full). It may call
     /// [`EventLog::append`]. When it returns, the records count as consumed. A panic stops the log.
     fn on_records(&mut self, records: &[Record]);
+
+    /// The appends of the records given last have all been answered. On the same thread, under the same rules.
+    fn on_answered(&mut self) {}
 }
 
 /// Reads durable records at its own pace, on the thread that calls it. Holds nothing back.

@@ -13,7 +13,7 @@ use perseid_protocol::auth::AuthRequest;
 use perseid_store::Takeover;
 
 use crate::metrics::AuthRefusal;
-use crate::verdict::Verdict;
+use perseid_store::Verdict;
 
 pub use hook::{HookAuth, HookConfig};
 pub use jwt::JwtAuth;

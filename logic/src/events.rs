@@ -29,8 +29,8 @@ use tokio::sync::{oneshot, watch};
 
 use crate::service::Upstream;
 use crate::snowflake::{LEAD_MS_MAX, Snowflake};
-use crate::verdict::Verdict;
 use offer::{Offered, offer};
+use perseid_store::Verdict;
 
 pub use open::OpenError;
 pub use presence::Presence;

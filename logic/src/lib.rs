@@ -21,7 +21,6 @@ pub mod serve;
 pub mod service;
 pub mod snowflake;
 pub mod traces;
-pub mod verdict;
 
 pub use accept::{Accept, PushAnswer, PushError, PushRequest, Target};
 pub use api::access::{self, Access, Scope, Tokens};
@@ -34,7 +33,7 @@ pub use config::{Config, GoimConfig};
 pub use events::{Feed, FeedSnapshot, Presence, StillPace, Wanted};
 pub use metrics::{Metrics, MetricsSnapshot};
 pub use nodes::{DrainProgress, NodeInfo, Nodes, Totals, UnknownNode};
+pub use perseid_store::Verdict;
 pub use serve::{Peer, ServeLimits, serve};
 pub use service::{ConnectError, ConnectRequest, Connected, Logic, RenewRequest, SessionLimits, Upstream};
 pub use traces::Traces;
-pub use verdict::Verdict;

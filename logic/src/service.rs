@@ -14,7 +14,7 @@ use perseid_store::{NewSession, Restored, SessionRegistry, SessionRow, Takeover}
 use crate::auth::{AuthContext, AuthError, Authenticator, Identity};
 use crate::events::{Feed, OpenError, Presence};
 use crate::metrics::{AuthOutcome, AuthRefusal, Metrics};
-use crate::verdict::Verdict;
+use perseid_store::Verdict;
 
 /// An AUTH that a comet passes on.
 #[derive(Clone, Copy, Debug)]

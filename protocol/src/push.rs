@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::close::CloseReason;
 use crate::frame::{self, Extension, Header, VER_CLASSIC, VER_EXTENDED, kind};
 use crate::operation::op;
 use crate::trace::Trace;
@@ -21,8 +22,16 @@ pub struct Push {
     pub kind: u16,
     /// Sender's mid, 0 = the system.
     pub from: u64,
-    /// Conversation for extended sessions: a room's hash, else 0.
+    /// Conversation for extended sessions: a room's hash, a group; else 0. Of [`Target::Inbox`] the target tells it.
     pub conv: u64,
+    /// Position in a room that keeps its last frames; 0: none. Of [`Target::Inbox`] the target tells it.
+    pub pos: u64,
+    /// Position in the conversation's timeline; 0: none.
+    pub conv_pos: u64,
+    /// The id that the sending client chose; 0: none.
+    pub cid: u64,
+    /// Flags of the frame; see [`frame::flag`].
+    pub flags: u16,
     /// Not delivered at or after this unix time, ms; 0 = never too late.
     pub expires_at_ms: u64,
     /// Body of the frame.
@@ -55,11 +64,27 @@ impl Push {
     /// Appends the frame: `ver` 1 with 16 bytes of header, or `ver` 2 with 72; `seq` 0.
     pub fn put_frame(&self, out: &mut Vec<u8>, extended: bool) {
         if extended {
-            let ext = Extension { id: self.id, conv: self.conv, from: self.from, kind: self.kind, ..Extension::default() };
-            frame::put_extended(out, &Header { ver: VER_EXTENDED, op: self.op, seq: 0, ext }, &self.body);
+            self.put_extended(out, self.pos, self.conv);
         } else {
             frame::put_classic(out, &Header { ver: VER_CLASSIC, op: self.op, seq: 0, ext: Extension::default() }, &self.body);
         }
+    }
+}
+
+impl Push {
+    /// Appends the extended frame of one who has it at `pos` and calls its conversation `conv`.
+    pub fn put_extended(&self, out: &mut Vec<u8>, pos: u64, conv: u64) {
+        let ext = Extension {
+            id: self.id,
+            pos,
+            conv,
+            conv_pos: self.conv_pos,
+            from: self.from,
+            cid: self.cid,
+            kind: self.kind,
+            flags: self.flags,
+        };
+        frame::put_extended(out, &Header { ver: VER_EXTENDED, op: self.op, seq: 0, ext }, &self.body);
     }
 }
 
@@ -93,6 +118,19 @@ pub struct SessionAddr {
 pub enum Target {
     /// One session; filtered by what it accepts.
     Session(SessionAddr),
+    /// What one session's user has in the inbox. An extended session gets it whatever it accepts, once it is live; a classic
+    /// one as [`Target::Session`], if the push is no event and of another user. A push with the operation HEAD is a hint:
+    /// extended sessions alone get it.
+    Inbox {
+        /// The session.
+        session: SessionAddr,
+        /// Position in the user's inbox; of a hint the head, or 0.
+        pos: u64,
+        /// The conversation as this user sees it.
+        conv: u64,
+    },
+    /// One session, which has to go: what it was shown may no longer hold.
+    End(SessionAddr, CloseReason),
     /// The sessions of a room, whatever they accept.
     Room(Arc<str>),
     /// Every session, filtered by what it accepts.

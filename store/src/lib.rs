@@ -11,6 +11,9 @@ mod memory;
 mod platform;
 mod row;
 mod sessions;
+pub mod stored;
+mod verdict;
 
 pub use memory::MemoryRegistry;
 pub use sessions::{Counts, KeyTaken, NewSession, Restored, SessionRegistry, SessionRow, Takeover};
+pub use verdict::Verdict;

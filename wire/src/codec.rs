@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use perseid_protocol::CloseReason;
 use perseid_protocol::push::{Delivery, Push, SessionAddr, Target};
 use perseid_protocol::trace::Trace;
 use perseid_rpc::cluster as rpc;
@@ -57,6 +58,16 @@ pub(crate) fn items(deliveries: &[Delivery], life: Life) -> (Vec<rpc::Item>, usi
                 put_session(&mut sessions, *addr);
                 rpc::item::Target::Sessions(sessions)
             }
+            Target::Inbox { session, .. } | Target::End(session, _) if !life.holds(*session) => {
+                left_out += 1;
+                continue;
+            }
+            Target::Inbox { session, pos, conv } => {
+                rpc::item::Target::Inbox(rpc::Inbox { place: Some(place(*session)), pos: *pos, conv: *conv })
+            }
+            Target::End(session, reason) => {
+                rpc::item::Target::End(rpc::End { place: Some(place(*session)), reason: reason.code().into() })
+            }
             Target::Room(room) => rpc::item::Target::Room(room.to_string()),
             Target::All { speed } => rpc::item::Target::All(rpc::All { speed: *speed }),
         };
@@ -82,6 +93,10 @@ fn push_message(push: &Push) -> rpc::Push {
         expires_at_ms: push.expires_at_ms,
         body: push.body.clone(),
         filter_op: push.filter_op,
+        pos: push.pos,
+        conv_pos: push.conv_pos,
+        cid: push.cid,
+        flags: push.flags.into(),
         trace: push.trace.map(|trace| Bytes::copy_from_slice(&trace.to_record())).unwrap_or_default(),
     }
 }
@@ -103,9 +118,24 @@ pub(crate) fn deliveries(items: Vec<rpc::Item>, life: Life) -> (Vec<Delivery>, u
             conv: push.conv,
             expires_at_ms: push.expires_at_ms,
             body: push.body,
+            pos: push.pos,
+            conv_pos: push.conv_pos,
+            cid: push.cid,
+            flags: u16::try_from(push.flags).unwrap_or_default(),
             trace: Trace::from_record(&push.trace),
         });
         match target {
+            rpc::item::Target::Inbox(rpc::Inbox { place, pos, conv }) => match place.and_then(|place| life.addr(place)) {
+                Some(session) => deliveries.push(Delivery { target: Target::Inbox { session, pos, conv }, push }),
+                None => malformed += 1,
+            },
+            rpc::item::Target::End(rpc::End { place, reason }) => {
+                let reason = u16::try_from(reason).ok().and_then(CloseReason::from_code);
+                match place.and_then(|place| life.addr(place)).zip(reason) {
+                    Some((session, reason)) => deliveries.push(Delivery { target: Target::End(session, reason), push }),
+                    None => malformed += 1,
+                }
+            }
             rpc::item::Target::Sessions(sessions) => {
                 let places = sessions.workers.iter().zip(&sessions.slots).zip(&sessions.generations);
                 for ((&worker, &slot), &generation) in places {

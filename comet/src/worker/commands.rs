@@ -22,6 +22,7 @@ impl Worker {
             Command::RoomEntered { session } => self.go_on_entering(session),
             Command::Renewed { session, outcome } => self.go_on_after_renewal(session, outcome),
             Command::Received { session, outcome } => self.go_on_after_upstream(session, outcome),
+            Command::Stored { .. } | Command::RoomTail { .. } | Command::Inbox { .. } => {}
             Command::End { session, reason, message } => self.end(session, reason, message.as_deref(), None),
             Command::Drain { per_second, retry_after_ms } => {
                 self.listeners.clear();

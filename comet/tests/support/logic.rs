@@ -135,6 +135,7 @@ impl LogicLink for FakeLogic {
             accepts: auth.accepts,
             replaced,
             expires_at_ms,
+            inbox: None,
         };
         if auth.platform == LATER {
             state.later.push(Box::new(move || ticket.connected(Ok(connected))));

@@ -177,6 +177,16 @@ impl Subscribed {
     }
 }
 
+impl Subscribed {
+    /// Tells it that the appends of the records it was given last are answered. A panic is its own: nothing can be lost by it.
+    pub(super) fn answered(&mut self) {
+        let consumer = &mut self.consumer;
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| consumer.on_answered())) {
+            tracing::error!(consumer = self.slot.name, "a consumer panicked: {}", panic_text(&*panic));
+        }
+    }
+}
+
 /// Whether `name` may name a consumer (and so a file).
 pub(super) fn is_name(name: &str) -> bool {
     let good = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_' || byte == b'-';

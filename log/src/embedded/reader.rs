@@ -169,6 +169,8 @@ pub(super) fn read_on(shared: &Shared, subscribed: &mut Subscribed, records: &mu
     }
     shared.meters.reread.fetch_add(records.len() as u64, Relaxed);
     let going_on = subscribed.hand_over(shared, records);
+    // Their appends were answered long ago.
+    subscribed.answered();
     records.clear();
     going_on
 }

@@ -164,6 +164,7 @@ impl Writer {
                 shared.answer(done, Ok(record.offset));
             }
         }
+        self.consumers.iter_mut().for_each(Subscribed::answered);
         Ok(())
     }
 

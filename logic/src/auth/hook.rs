@@ -34,9 +34,9 @@ use super::call::{Call, HttpCall};
 
 use super::{AuthContext, AuthError, Authenticator, Identity};
 use crate::metrics::{AuthRefusal, HookOutcome, Metrics};
-use crate::verdict::Verdict;
 use answer::{Decision, Failed};
 use desk::{Desk, Place};
+use perseid_store::Verdict;
 use question::Question;
 
 /// Nobody is told to come back sooner, ms.

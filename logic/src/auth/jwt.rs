@@ -40,7 +40,7 @@ use perseid_protocol::auth::AuthRequest;
 use super::call::HttpCall;
 use super::{AuthContext, AuthError, Authenticator, Identity};
 use crate::metrics::{AuthRefusal, Metrics};
-use crate::verdict::Verdict;
+use perseid_store::Verdict;
 use remote::{Asked, RemoteKeys};
 
 pub use claims::{Bound, Policy};

@@ -15,7 +15,7 @@ use super::offer::{Offered, offer};
 use super::presence::{Keys, Presence, Stripe, event_of, reason_word};
 use super::unit;
 use crate::snowflake::LEAD_MS_MAX;
-use crate::verdict::Verdict;
+use perseid_store::Verdict;
 
 /// Why a session does not begin. Nothing was registered or written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -97,6 +97,7 @@ fn connected(accepted: perseid_logic::Connected) -> Connected {
         accepts: accepted.accepts,
         replaced: accepted.replaced,
         expires_at_ms: accepted.expires_at_ms,
+        inbox: None,
     }
 }
 

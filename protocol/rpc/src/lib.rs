@@ -37,10 +37,15 @@ pub mod v1 {
 pub const DESCRIPTORS: &[u8] = tonic::include_file_descriptor_set!("descriptors");
 
 mod event;
+mod record;
 
 use bytes::Bytes;
 
 pub use event::{Event, EventKind, EventView, Events};
+pub use record::{
+    BadRecord, BlockMark, DirectMessage, GroupChange, GroupChangeKind, GroupMessage, LOG_RECORD_FORMAT, LogRecord, Notice,
+    ReadMark, RecallMessage, RoomMessage, log_record,
+};
 
 /// What kind of push a [`PushMsg`] is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, prost::Enumeration)]

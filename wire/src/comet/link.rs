@@ -244,6 +244,7 @@ impl RemoteLink {
             accepts: connected.accepts,
             replaced: connected.replaced.and_then(|place| self.life.addr(place)),
             expires_at_ms: connected.expires_at_ms,
+            inbox: None,
         };
         let Some(room) = room else { return ticket.connected(Ok(answer)) };
         let mut both = Some((ticket, answer));

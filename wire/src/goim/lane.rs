@@ -5,6 +5,8 @@ use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 use perseid_job::{Transport, TransportError};
+use perseid_protocol::frame::kind;
+use perseid_protocol::operation::op;
 use perseid_protocol::push::{Delivery, Push, SessionAddr, Target};
 use perseid_rpc::goim::comet::comet_client::CometClient;
 use perseid_rpc::goim::comet::{BroadcastReq, BroadcastRoomReq, PushMsgReq};
@@ -62,7 +64,10 @@ impl GoimTransport {
             last = Some(push);
             let proto = || Some(raw_proto(std::slice::from_ref(push)));
             match target {
-                Target::Session(addr) => {
+                // goim's comets know neither hints nor ends; its sessions sync nothing.
+                Target::End(..) => {}
+                Target::Inbox { .. } if push.op == op::HEAD || push.kind == kind::EVENT => {}
+                Target::Session(addr) | Target::Inbox { session: addr, .. } => {
                     let Some(key) = self.key(*addr) else {
                         self.left_out.offline.fetch_add(1, Relaxed);
                         continue;

@@ -17,7 +17,7 @@ use crate::auth::jwt::tests::{Issuer, NOW_MS, good};
 use crate::auth::jwt::{JwksUrl, JwtAuth, JwtConfig};
 use crate::auth::{AuthContext, AuthError, Authenticator, Identity};
 use crate::metrics::AuthRefusal;
-use crate::verdict::Verdict;
+use perseid_store::Verdict;
 
 const TIMING: Timing = Timing { refresh_ms: 300_000, stale_ms: 86_400_000, unknown_kid_ms: 10_000 };
 const DEADLINE_MS: u64 = 5_000;
