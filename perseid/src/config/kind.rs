@@ -1,6 +1,7 @@
 //! The types of keys: what each accepts, in TOML and as text, and what it says about itself.
 
 mod address;
+mod counts;
 mod filter;
 mod lists;
 
@@ -57,6 +58,11 @@ pub enum Kind {
     Networks,
     /// A list of texts.
     Texts,
+    /// Counts by name: `{ name = 1 }`.
+    Counts {
+        /// The most allowed.
+        max: u64,
+    },
 }
 
 /// A whole number without a unit.
@@ -128,6 +134,7 @@ impl Kind {
             Self::Addresses => "list of IP:PORT".to_owned(),
             Self::Networks => "list of networks".to_owned(),
             Self::Texts => "list of texts".to_owned(),
+            Self::Counts { max } => format!("{{ name = count, … }}, counts 1 to {max}"),
         }
     }
 
@@ -151,6 +158,7 @@ impl Kind {
                 let parts = parts.filter(|part| !part.is_empty());
                 return self.list(parts.map(|part| (part, None)));
             }
+            Self::Counts { max } => return counts::of_text(text, *max),
         };
         one.map_err(|wrong| vec![wrong])
     }
@@ -196,6 +204,7 @@ impl Kind {
                     Err(more) => Err(wrongs.into_iter().chain(more).collect()),
                 };
             }
+            (Self::Counts { max }, DeValue::Table(table)) => return counts::of_table(table, *max),
             (kind, other) => Err(kind.wrong_type(other)),
         };
         one.map_err(|wrong| vec![wrong])

@@ -41,7 +41,7 @@ pub use rules::{LISTENER_KINDS, RELATIONS, Relation};
 pub use settings::{
     Cluster, Comet, Events, Goim, Hooks, Job, Jwt, Limit, Log, Logic, Node, Room, SECTIONS, Settings, Telemetry, Tls, Trace, keys,
 };
-pub use value::{Auth, HookFailure, LogFormat, TlsVersion, Value};
+pub use value::{Auth, History, HookFailure, LogFormat, Post, TlsVersion, Value};
 
 /// Everything that may say something about the configuration, below to above.
 #[derive(Debug, Clone, Default)]

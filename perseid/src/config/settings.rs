@@ -4,6 +4,7 @@
 //! A new key needs a measured reason. Its doc is one paragraph, names units, and is the text of
 //! the struct's field and of the documentation alike.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -14,7 +15,7 @@ use super::bytes::{GIB, KIB, MIB, TIB};
 use super::key::{Apply, Key, Section};
 use super::kind::{Kind, bytes, count, integer, millis, number};
 use super::table::settings;
-use super::value::{Auth, HookFailure, LogFormat, Setting, TlsVersion, Value};
+use super::value::{Auth, History, HookFailure, LogFormat, Post, Setting, TlsVersion, Value};
 
 const SECOND_MS: u64 = 1_000;
 const HOUR_MS: u64 = 3_600 * SECOND_MS;
@@ -172,6 +173,46 @@ settings! {
         /// The least time between two passes over a busy room. 0: only the load itself makes
         /// batches.
         pace_ms: u64 = "0", millis(0, 60 * SECOND_MS), Reload;
+    }
+
+    /// Rooms by their type, the part of their id before `://`.
+    rooms: Rooms {
+        /// Types whose rooms keep their last frames, and how many: who comes back gets what he missed.
+        /// `{ live = 100 }`. Rooms of other types keep nothing, as in goim.
+        recovery: BTreeMap<String, u64> = "", Kind::Counts { max: 10_000 }, Restart;
+    }
+
+    /// Stored messages: inboxes, conversations, groups.
+    stored: Stored {
+        /// The largest body of a stored message, from clients and from the push API.
+        body_bytes_max: usize = "64KiB", bytes(KIB, MIB), Reload;
+        /// The largest page of messages.
+        page_bytes_max: usize = "1MiB", bytes(64 * KIB, MIB), Reload;
+        /// How many messages are kept in an inbox. Older ones stay in their conversations.
+        inbox_max: u64 = "10000", count(100, 10_000_000), Restart;
+        /// How long messages are kept in an inbox, in days.
+        inbox_days: u64 = "30", integer(1, 3650, "days"), Restart;
+        /// How many messages are kept in a conversation.
+        timeline_max: u64 = "100000", count(100, 100_000_000), Restart;
+        /// How long messages are kept in a conversation, in days.
+        timeline_days: u64 = "365", integer(1, 36_500, "days"), Restart;
+        /// How long a message can be taken back by who sent it.
+        recall_ms: u64 = "120000", millis(0, 30 * DAY_MS), Reload;
+        /// Largest group that is written to every member's inbox; a larger one has to be a channel.
+        fanout_max: usize = "500", count(2, 10_000), Reload;
+        /// What a new member may read of a group's past: `all`, or what came since he `joined`.
+        history: History = "all", Kind::Choice(History::WORDS), Reload;
+        /// Who may write in channels: `members`, or the `owner` alone.
+        post: Post = "owner", Kind::Choice(Post::WORDS), Reload;
+        /// How many messages a user may send per second, over all his sessions. 0: any number.
+        sends_per_second: u32 = "0", count(0, 1_000_000), Reload;
+        /// How many messages may come at once before that counts. 0: those of two seconds.
+        sends_burst: u32 = "0", count(0, 1_000_000), Reload;
+        /// What is applied and not yet written to the store may hold so much memory; above it deliveries wait, answers
+        /// to senders do not.
+        uncommitted_bytes_max: usize = "64MiB", bytes(MIB, GIB), Restart;
+        /// What the store keeps in memory of heads, members and dedupe, so that it need not be read again.
+        cache_bytes_max: usize = "256MiB", bytes(16 * MIB, 64 * GIB), Restart;
     }
 
     /// The push API and what is decided about sessions.

@@ -1,5 +1,6 @@
 //! A value of a key, whatever its layer, and how it becomes a field of the settings.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -27,6 +28,8 @@ pub enum Value {
     Networks(Vec<IpNet>),
     /// Texts.
     Texts(Vec<String>),
+    /// Counts by name.
+    Counts(BTreeMap<String, u64>),
 }
 
 impl Value {
@@ -48,6 +51,7 @@ impl Value {
             Self::Addresses(list) => list.iter().map(ToString::to_string).collect(),
             Self::Networks(list) => list.iter().map(ToString::to_string).collect(),
             Self::Texts(list) => list.iter().map(String::as_str).collect(),
+            Self::Counts(counts) => counts.iter().map(|(name, count)| (name.clone(), serde_json::Value::from(*count))).collect(),
         }
     }
 }
@@ -64,8 +68,20 @@ impl fmt::Display for Value {
             Self::Addresses(list) => write_list(f, list),
             Self::Networks(list) => write_list(f, list),
             Self::Texts(list) => write_list(f, list),
+            Self::Counts(counts) => write_counts(f, counts),
         }
     }
+}
+
+fn write_counts(f: &mut fmt::Formatter<'_>, counts: &BTreeMap<String, u64>) -> fmt::Result {
+    let bare = |name: &str| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-');
+    write!(f, "{{")?;
+    for (i, (name, count)) in counts.iter().enumerate() {
+        write!(f, "{} ", if i == 0 { "" } else { "," })?;
+        if bare(name) { write!(f, "{name}")? } else { write!(f, "{}", toml::Value::String(name.clone()))? }
+        write!(f, " = {count}")?;
+    }
+    write!(f, "{}}}", if counts.is_empty() { "" } else { " " })
 }
 
 fn write_list(f: &mut fmt::Formatter<'_>, list: &[impl ToString]) -> fmt::Result {
@@ -155,6 +171,15 @@ impl Setting for Vec<String> {
     }
 }
 
+impl Setting for BTreeMap<String, u64> {
+    fn from_value(value: &Value) -> Option<Self> {
+        match value {
+            Value::Counts(counts) => Some(counts.clone()),
+            _ => None,
+        }
+    }
+}
+
 /// A field with a closed set of words: the type, its words for the key's [`Kind`](super::Kind),
 /// and the way from one to the other, from one list.
 macro_rules! choice {
@@ -213,6 +238,26 @@ choice! {
         Tls12 = "1.2",
         /// TLS 1.3 only.
         Tls13 = "1.3",
+    }
+}
+
+choice! {
+    /// What a new member may read of a group's past.
+    History {
+        /// All of it.
+        All = "all",
+        /// What came since he joined.
+        Joined = "joined",
+    }
+}
+
+choice! {
+    /// Who may write in channels.
+    Post {
+        /// Every member.
+        Members = "members",
+        /// The owner alone.
+        Owner = "owner",
     }
 }
 
