@@ -11,7 +11,6 @@ use axum::http::StatusCode;
 use axum::routing::get;
 use perseid_comet::link::LogicLink;
 use perseid_comet::{Certificates, Comet};
-use perseid_logic::ServeLimits;
 use perseid_store::SessionRegistry;
 use perseid_wire::comet::{CometNode, LinkConfig, PushService, RemoteLink};
 use perseid_wire::goim::CometService;
@@ -27,7 +26,7 @@ use crate::config::Settings;
 use crate::grpc::{bind, tls};
 use crate::metrics;
 use crate::parts::{Parts, WireParts};
-use crate::standalone::{bind_http, comet_config, host_name};
+use crate::standalone::{bind_http, comet_config, host_name, serve_http};
 use crate::traces::Export;
 
 /// Where health and metrics are served unless it is said: beside the standalone's port, which may be on the same machine.
@@ -115,13 +114,7 @@ impl CometRole {
         });
         let router = metrics::router(parts.clone()).merge(health(parts.clone(), link.clone()));
         let http_stop = CancellationToken::new();
-        let serving =
-            perseid_logic::serve(http_listeners, router, ServeLimits::default(), parts.logic.clone(), http_stop.clone());
-        let http = tokio::spawn(async move {
-            if let Err(error) = serving.await {
-                tracing::error!(%error, "the HTTP listener failed");
-            }
-        });
+        let http = serve_http(http_listeners, router, parts.logic.clone(), http_stop.clone());
         Ok(Self { parts, link, node, push, grpc, settings, certificates, http, http_stop, export })
     }
 

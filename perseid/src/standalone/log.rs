@@ -1,0 +1,48 @@
+//! The embedded event log, and what is read from it at the start.
+
+use anyhow::{Context, Result};
+use perseid_log::{EmbeddedConfig, EmbeddedLog, EventLog, Record, Topic};
+use perseid_logic::Accept;
+use perseid_rpc::PushMsg;
+use prost::Message;
+
+use super::telling;
+use crate::config::Settings;
+
+/// The folder of the event log in the data directory.
+const LOG_DIR: &str = "log";
+
+pub(super) fn open(settings: &Settings) -> Result<EmbeddedLog> {
+    let dir = settings.node.data_dir.join(LOG_DIR);
+    std::fs::create_dir_all(&dir).with_context(|| format!("can't make the data directory {}", dir.display()))?;
+    let config = EmbeddedConfig {
+        segment_bytes: settings.log.segment_bytes,
+        rest_us: settings.log.rest_us,
+        retention_bytes: settings.log.retention_bytes,
+        retention_ms: settings.log.retention_ms,
+        queue_bytes_max: settings.log.queue_bytes_max,
+        cursor_bytes_max: settings.events.hold_bytes_max,
+        cursor_ms_max: settings.events.hold_ms_max,
+        keep_from: telling::keep_from_at_start(settings),
+        ..EmbeddedConfig::default()
+    };
+    let log = EmbeddedLog::open(&dir, config).context("can't open the event log")?;
+    let status = log.status();
+    if status.counters.torn_bytes > 0 {
+        tracing::warn!(bytes = status.counters.torn_bytes, "a torn tail of the event log was cut off: never acknowledged");
+    }
+    Ok(log)
+}
+
+/// Idempotency keys hold over a restart: the log knows them.
+pub(super) fn restore_idempotency(log: &dyn EventLog, accept: &Accept, since_ms: u64) -> Result<()> {
+    let mut restore = |records: &[Record]| {
+        for record in records.iter().filter(|record| record.topic == Topic::Push && record.ts_ms >= since_ms) {
+            if let Ok(push) = PushMsg::decode(record.value.clone()) {
+                accept.restore(&push, record.ts_ms);
+            }
+        }
+    };
+    log.replay(&mut restore).context("can't read the event log")?;
+    Ok(())
+}
