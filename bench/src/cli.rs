@@ -38,6 +38,12 @@ pub(crate) enum Scenario {
     Room(Room),
     /// Push to single users by HTTP: latency and CPU of each push
     Push(Push),
+    /// Stored messages between extended sessions: replies, arrivals, echoes, order, CPU of each
+    Send(Send),
+    /// Sessions with many missed messages read their inboxes: time and CPU of each
+    Sync(Sync),
+    /// Many sessions come back at once and read what they missed, beside others that stay
+    Storm(Storm),
     /// The cost of a bare loop of `send`, the floor of every fan-out
     Floor(Floor),
     /// The rows of the budget table, one after another
@@ -51,6 +57,9 @@ impl Scenario {
             Self::Idle(options) => &options.common,
             Self::Room(options) => &options.common,
             Self::Push(options) => &options.common,
+            Self::Send(options) => &options.common,
+            Self::Sync(options) => &options.common,
+            Self::Storm(options) => &options.common,
             Self::Floor(options) => &options.common,
             Self::All(options) => &options.common,
         }
@@ -62,6 +71,9 @@ impl Scenario {
             Self::Idle(options) => &mut options.common,
             Self::Room(options) => &mut options.common,
             Self::Push(options) => &mut options.common,
+            Self::Send(options) => &mut options.common,
+            Self::Sync(options) => &mut options.common,
+            Self::Storm(options) => &mut options.common,
             Self::Floor(options) => &mut options.common,
             Self::All(options) => &mut options.common,
         }
@@ -102,7 +114,7 @@ pub(crate) struct Common {
     /// The program that --spawn-server starts [default: this one]
     #[arg(long, value_name = "FILE", requires = "spawn_server")]
     pub(crate) server_exe: Option<PathBuf>,
-    /// Sessions to open [default: 5000; push 1000]
+    /// Sessions to open [default: 5000; push and send 1000; sync 100; storm 10000]
     #[arg(long, value_name = "N", value_parser = value_parser!(u64).range(1..=SESSIONS_MAX))]
     pub(crate) sessions: Option<u64>,
     /// Seconds to measure
@@ -156,6 +168,9 @@ pub(crate) struct Idle {
     /// Seconds between the heartbeats of a session
     #[arg(long, value_name = "S", default_value = "30", value_parser = seconds)]
     pub(crate) heartbeat: f64,
+    /// Extended sessions, each with an inbox that it has read
+    #[arg(long)]
+    pub(crate) extended: bool,
     #[command(flatten)]
     pub(crate) common: Common,
 }
@@ -220,6 +235,81 @@ pub(crate) struct Push {
     /// At the same time a room of N sessions receives R messages a second
     #[arg(long, value_name = "N,R", value_parser = beside)]
     pub(crate) beside_room: Option<(u64, f64)>,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+/// `send`
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Send {
+    /// Messages a second, all sessions together, whether the earlier are answered or not
+    #[arg(long, value_name = "R", default_value = "1000", value_parser = rate)]
+    pub(crate) rate: f64,
+    /// Bytes of a message's body
+    #[arg(long, value_name = "BYTES", default_value = "200", value_parser = value_parser!(u32).range(24..=64 << 10))]
+    pub(crate) size: u32,
+    /// Peers to whom a session writes, chosen at random; 0 = all others
+    #[arg(long, value_name = "N", default_value = "10", value_parser = value_parser!(u64).range(0..=SESSIONS_MAX))]
+    pub(crate) peers: u64,
+    /// Messages that a session writes at once, without waiting for replies; they share a due time
+    #[arg(long, value_name = "P", default_value = "1", value_parser = value_parser!(u64).range(1..=1000))]
+    pub(crate) pipeline: u64,
+    /// Search for the most messages a second, each answered, delivered and echoed
+    #[arg(long)]
+    pub(crate) step: bool,
+    /// Measure so many times and show the medians
+    #[arg(long, value_name = "N", default_value = "1", value_parser = value_parser!(u32).range(1..=100), conflicts_with = "step")]
+    pub(crate) repeat: u32,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+/// How messages come into the inboxes of users who are away.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct Fill {
+    /// Sessions that write the messages
+    #[arg(long, value_name = "N", default_value = "100", value_parser = value_parser!(u64).range(1..=SESSIONS_MAX))]
+    pub(crate) writers: u64,
+    /// Messages written a second while preparing
+    #[arg(long, value_name = "R", default_value = "10000", value_parser = rate)]
+    pub(crate) fill_rate: f64,
+    /// Bytes of a message's body
+    #[arg(long, value_name = "BYTES", default_value = "200", value_parser = value_parser!(u32).range(24..=64 << 10))]
+    pub(crate) size: u32,
+    /// Messages asked for with each SYNC
+    #[arg(long, value_name = "N", default_value = "200", value_parser = value_parser!(u32).range(1..=200))]
+    pub(crate) page: u32,
+}
+
+/// `sync`
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Sync {
+    /// Messages that each session has missed
+    #[arg(long, value_name = "K", default_value = "1000", value_parser = value_parser!(u64).range(1..=1_000_000))]
+    pub(crate) messages: u64,
+    /// Sessions that come back a second, whether the earlier are done or not
+    #[arg(long, value_name = "R", default_value = "20", value_parser = rate)]
+    pub(crate) rate: f64,
+    #[command(flatten)]
+    pub(crate) fill: Fill,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+/// `storm`
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Storm {
+    /// Messages that each session has missed
+    #[arg(long, value_name = "K", default_value = "10", value_parser = value_parser!(u64).range(1..=1_000_000))]
+    pub(crate) messages: u64,
+    /// Sessions that stay and send heartbeats meanwhile
+    #[arg(long, value_name = "N", default_value = "1000", value_parser = value_parser!(u64).range(1..=SESSIONS_MAX))]
+    pub(crate) idle: u64,
+    /// Seconds between the heartbeats of one that stays
+    #[arg(long, value_name = "S", default_value = "1", value_parser = seconds)]
+    pub(crate) heartbeat: f64,
+    #[command(flatten)]
+    pub(crate) fill: Fill,
     #[command(flatten)]
     pub(crate) common: Common,
 }
@@ -311,6 +401,11 @@ mod tests {
             "idle --sessions 999999999",
             "idle --duration 1e6",
             "push --beside-room 5",
+            "send --size 70000",
+            "send --pipeline 0",
+            "send --step --repeat 2",
+            "sync --page 201",
+            "storm --idle 0",
             "idle --spawn-server --target 127.0.0.1:1",
         ] {
             assert!(read(wrong).is_err(), "{wrong}");

@@ -1,9 +1,10 @@
 //! Load generator and reports: `perseid bench SCENARIO`.
 //!
 //! The generator is a client of the public surface only (the classic wire
-//! protocol over TCP or WebSocket, the HTTP push API, `/metrics`, `/proc`), so
-//! it measures anything that is compatible on the wire, goim included. It
-//! depends on no other crate of this workspace.
+//! protocol over TCP or WebSocket, the extended one for stored messages, the
+//! HTTP push API, `/metrics`, `/proc`), so it measures anything that is
+//! compatible on the wire, goim included. It depends on no other crate of this
+//! workspace.
 //!
 //! How it is built, from the outside in:
 //!
@@ -13,6 +14,7 @@
 //!   (`report::RunReport`), and `report` shows it as table, JSON and HTML,
 //! - `engine` holds the sessions: child processes of one thread each, which
 //!   read frames, check the order of every one of them and take latencies;
+//!   `engine::stored` are those that write to one another and have inboxes;
 //!   `push` sends messages by an open-loop schedule; `watch` reads CPU and
 //!   memory of the processes under test and of the generator itself.
 

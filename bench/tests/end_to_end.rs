@@ -177,12 +177,12 @@ fn all_judges_budgets_and_writes_reports() {
     let page = std::fs::read_to_string(html).unwrap();
     assert!(page.contains("<svg") && page.contains("Budgets"));
     std::thread::scope(|scope| {
-        for part in ["connect", "idle", "push-", "growth"] {
+        for (part, rows) in [("connect", 2), ("idle-tcp", 1), ("idle-ws", 1), ("push-", 3), ("growth", 2)] {
             let mock = &mock;
             scope.spawn(move || {
                 let run = good(mock, &format!("all --quick --only {part}"));
                 let runs = run.json["runs"].as_array().unwrap();
-                assert!(runs.len() >= 2, "{part}");
+                assert_eq!(runs.len(), rows, "{part}");
                 let budgets = runs.iter().flat_map(|run| run["budgets"].as_array().unwrap());
                 budgets.for_each(|budget| assert!(budget["value"].is_number(), "{budget}"));
             });

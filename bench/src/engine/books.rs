@@ -4,6 +4,7 @@
 use super::check::Track;
 use super::classic::{self, Sink};
 use super::messages::{Opened, Phase, PhaseResult, Progress};
+use super::stored::Visit;
 use crate::payload::Stamp;
 use crate::stats::Latency;
 
@@ -17,6 +18,9 @@ pub(super) struct Books {
     pub(super) open_latency: Latency,
     pub(super) result: PhaseResult,
     pub(super) latency: Latency,
+    /// Extended sessions: their first SYNC, and heartbeats.
+    pub(super) sync_latency: Latency,
+    pub(super) beat_latency: Latency,
 }
 
 /// What one receiving call of one session brings.
@@ -27,11 +31,18 @@ pub(super) struct Reader<'a> {
     pub(super) authenticated: bool,
     pub(super) pong: Option<Vec<u8>>,
     pub(super) bye: Option<u16>,
+    /// The session, if it is an extended one.
+    pub(super) visit: Option<Visit<'a>>,
 }
 
 impl Sink for Reader<'_> {
     #[inline]
-    fn frame(&mut self, op: u32, body: &[u8]) {
+    fn frame(&mut self, op: u32, header: &[u8], body: &[u8]) {
+        if let Some(visit) = &mut self.visit
+            && visit.frame(self.books, op, header, body, self.now_ns)
+        {
+            return;
+        }
         match op {
             classic::OP_PUSH => self.books.message(self.track, body, self.now_ns),
             classic::OP_AUTH_REPLY => self.authenticated = true,
@@ -63,6 +74,8 @@ impl Books {
             open_latency: Latency::default(),
             result: PhaseResult::default(),
             latency: Latency::default(),
+            sync_latency: Latency::default(),
+            beat_latency: Latency::default(),
         }
     }
 

@@ -16,8 +16,8 @@ pub(crate) const OP_PUSH: u32 = 1000;
 
 /// What receives the things that a session reads.
 pub(crate) trait Sink {
-    /// A whole frame.
-    fn frame(&mut self, op: u32, body: &[u8]);
+    /// A whole frame; its header is 16 bytes or more.
+    fn frame(&mut self, op: u32, header: &[u8], body: &[u8]);
     /// WebSocket: a ping, to be answered with its payload.
     fn ping(&mut self, payload: &[u8]);
     /// WebSocket: the server says good-bye, with this code.
@@ -62,8 +62,9 @@ pub(crate) fn walk(data: &[u8], sink: &mut impl Sink) -> Result<usize, WireError
             return Err(WireError("a frame longer than 2 MiB"));
         }
         let Some(frame) = data.get(at..at + len) else { break };
-        // header <= len was checked above, so the slice exists.
-        sink.frame(op, &frame[header..]);
+        // header <= len was checked above, so it can be split there.
+        let (header, body) = frame.split_at(header);
+        sink.frame(op, header, body);
         at += len;
     }
     Ok(at)
@@ -82,7 +83,7 @@ pub(crate) mod tests {
     }
 
     impl Sink for Recorder {
-        fn frame(&mut self, op: u32, body: &[u8]) {
+        fn frame(&mut self, op: u32, _header: &[u8], body: &[u8]) {
             self.frames.push((op, body.to_vec()));
         }
         fn ping(&mut self, payload: &[u8]) {

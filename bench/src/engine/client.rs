@@ -5,7 +5,8 @@
 use super::books::{Books, Reader};
 use super::check::Track;
 use super::classic::{self, WireError};
-use super::messages::{Greeting, Opened, Phase, PhaseResult, Progress, WorkerConfig};
+use super::messages::{Extended, Greeting, Opened, Phase, PhaseResult, Progress, WorkerConfig};
+use super::stored::{Head, Inbox, Ledger, Speech, Visit};
 use super::tls::{self, Tls};
 use super::{connect, websocket};
 use crate::clock::now_ns;
@@ -19,7 +20,7 @@ use std::sync::Arc;
 /// What one receiving call may bring.
 const READ_BYTES: usize = 256 << 10;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+pub(super) enum State {
     /// Not opened, or over.
     Closed,
     Connecting,
@@ -32,7 +33,7 @@ enum State {
 
 /// What is kept for one session: at most 64 bytes unless something is cut or
 /// went wrong.
-struct Session {
+pub(super) struct Session {
     stream: Option<TcpStream>,
     /// The beginning of a frame whose rest has not come yet.
     carry: Option<Box<[u8]>>,
@@ -41,21 +42,26 @@ struct Session {
     due_ns: u64,
     /// WebSocket: bytes to come of the message being read.
     message_left: u32,
-    state: State,
+    pub(super) state: State,
 }
 
 /// All sessions of this process and what they saw.
 pub(crate) struct Pool {
-    config: WorkerConfig,
+    pub(super) config: WorkerConfig,
     registry: Registry,
-    sessions: Vec<Session>,
+    pub(super) sessions: Vec<Session>,
+    /// By session; empty where they are classic.
+    pub(super) inboxes: Vec<Inbox>,
+    /// Checks of stored messages, and what is written of them.
+    pub(super) ledger: Option<Ledger>,
+    pub(super) speech: Option<Speech>,
     /// By session; empty where nothing is encrypted.
     tls: Vec<Option<Tls>>,
     tls_config: Option<Arc<ClientConfig>>,
     buffer: Vec<u8>,
-    out: Vec<u8>,
+    pub(super) out: Vec<u8>,
     ports: Box<dyn Iterator<Item = u16>>,
-    books: Books,
+    pub(super) books: Books,
 }
 
 impl Pool {
@@ -67,10 +73,15 @@ impl Pool {
         let tls_config = config.tls.then(|| tls::config().ok()).flatten();
         let tls = (0..config.sessions).filter(|_| config.tls).map(|_| None).collect();
         let ports = Box::new(connect::ports());
+        let extended = matches!(config.greeting, Greeting::Auth { extended: Some(_), .. });
+        let inboxes = (0..config.sessions).filter(|_| extended).map(|_| Inbox::default()).collect();
         Self {
             config,
             registry,
             sessions,
+            inboxes,
+            ledger: None,
+            speech: None,
             tls,
             tls_config,
             buffer: vec![0; READ_BYTES],
@@ -143,11 +154,15 @@ impl Pool {
         self.read(n, ended);
     }
 
-    /// Session `n` says that it lives.
-    pub(crate) fn heartbeat(&mut self, n: usize) {
+    /// Session `n` says that it lives, as was due at `due_ns`.
+    pub(crate) fn heartbeat(&mut self, n: usize, due_ns: u64) {
         let Some(session) = self.sessions.get(n) else { return };
         if session.state == State::Online {
             self.books.progress.heartbeats += 1;
+            // The latency of one that is not answered goes on.
+            if let Some(inbox) = self.inboxes.get_mut(n).filter(|inbox| inbox.beat_ns == 0) {
+                inbox.beat_ns = due_ns;
+            }
             // Wraps after four thousand million heartbeats, harmlessly.
             #[allow(clippy::cast_possible_truncation)]
             let seq = self.books.progress.heartbeats as u32;
@@ -212,7 +227,7 @@ impl Pool {
     }
 
     /// The number of this child's session `n` in the whole fleet.
-    fn global(&self, n: usize) -> u64 {
+    pub(super) fn global(&self, n: usize) -> u64 {
         n as u64 * self.config.children + self.config.child
     }
 
@@ -255,7 +270,7 @@ impl Pool {
 
     fn authenticate(&mut self, n: usize) {
         let index = self.global(n).cast_signed();
-        let Greeting::Auth { first_mid, room, key_prefix, token, .. } = &self.config.greeting else {
+        let Greeting::Auth { first_mid, room, key_prefix, token, extended, .. } = &self.config.greeting else {
             return;
         };
         let mid = first_mid.saturating_add(index);
@@ -270,8 +285,14 @@ impl Pool {
         if let Some(token) = token {
             auth["token"] = token.as_str().into();
         }
+        let extended = extended.is_some();
         self.sessions[n].state = State::Authenticating;
-        self.send_frame(n, classic::OP_AUTH, 1, auth.to_string().as_bytes());
+        let auth = auth.to_string();
+        if extended {
+            self.send_extended(n, Head { op: classic::OP_AUTH, seq: 1, ..Head::default() }, auth.as_bytes());
+        } else {
+            self.send_frame(n, classic::OP_AUTH, 1, auth.as_bytes());
+        }
     }
 
     fn online(&mut self, n: usize) {
@@ -309,12 +330,21 @@ impl Pool {
 
     fn send_frame(&mut self, n: usize, op: u32, seq: u32, body: &[u8]) {
         self.out.clear();
+        classic::put_frame(&mut self.out, op, seq, body);
+        self.send_out(n, seq);
+    }
+
+    pub(super) fn send_extended(&mut self, n: usize, head: Head, body: &[u8]) {
+        self.out.clear();
+        head.put(&mut self.out, body);
+        self.send_out(n, head.seq);
+    }
+
+    /// Writes the frames in `out`, as one message where messages are.
+    pub(super) fn send_out(&mut self, n: usize, mask: u32) {
         if matches!(&self.config.greeting, Greeting::Auth { websocket: Some(_), .. }) {
-            let mut frame = Vec::with_capacity(classic::HEADER_LEN + body.len());
-            classic::put_frame(&mut frame, op, seq, body);
-            websocket::put_message(&mut self.out, &frame, seq.wrapping_mul(0x9e37_79b9));
-        } else {
-            classic::put_frame(&mut self.out, op, seq, body);
+            let frames = std::mem::take(&mut self.out);
+            websocket::put_message(&mut self.out, &frames, mask.wrapping_mul(0x9e37_79b9));
         }
         self.flush(n);
     }
@@ -387,8 +417,14 @@ impl Pool {
             }
             self.authenticate(n);
         }
+        let mid = self.mid(n);
+        let extended = self.extended();
         let session = &mut self.sessions[n];
         let data = &self.buffer[at..end];
+        let visit = self.inboxes.get_mut(n).zip(extended).map(|(inbox, Extended { from, .. })| {
+            let ledger = self.ledger.as_mut();
+            Visit { inbox, ledger, from, session: n, mid, failure: None }
+        });
         self.books.result.reads += 1;
         self.books.result.bytes += data.len() as u64;
         let mut reader = Reader {
@@ -398,12 +434,17 @@ impl Pool {
             authenticated: false,
             pong: None,
             bye: None,
+            visit,
         };
         let consumed = match &self.config.greeting {
             Greeting::Auth { websocket: Some(_), .. } => websocket::walk(&mut session.message_left, data, &mut reader)?,
             _ => classic::walk(data, &mut reader)?,
         };
-        let Reader { authenticated, pong, bye, .. } = reader;
+        let Reader { mut authenticated, pong, bye, visit, .. } = reader;
+        let failure = visit.and_then(|visit| {
+            authenticated = visit.inbox.live();
+            visit.failure
+        });
         if consumed < data.len() {
             session.carry = Some(data[consumed..].into());
         } else if session.carry.is_some() {
@@ -411,6 +452,10 @@ impl Pool {
         }
         if authenticated && session.state == State::Authenticating {
             self.online(n);
+        }
+        self.read_inbox(n);
+        if let Some(reason) = failure {
+            self.fail(n, &reason);
         }
         if let Some(payload) = pong {
             self.out.clear();

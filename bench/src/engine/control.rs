@@ -4,6 +4,8 @@
 use super::WORKER_WORD;
 use super::messages::{Command, Event, Expect, Greeting, Phase, Progress, WorkerConfig};
 use super::outcome::{Connected, Outcome};
+use super::stored::account::Account;
+use super::stored::plan::Plan;
 use crate::clock::{MILLI, SECOND, now_ns, seconds_ns};
 use crate::progress::Bar;
 use crate::setup::Launcher;
@@ -146,11 +148,16 @@ impl Fleet {
     /// Waits until `expected` frames have come, or nothing has moved for
     /// `quiet_ns`, or `at_most_ns` have passed.
     pub(crate) fn drain(&self, expected: u64, quiet_ns: u64, at_most_ns: u64) {
+        self.drain_until(|total| total.received >= expected, quiet_ns, at_most_ns);
+    }
+
+    /// The same, until `done`.
+    pub(crate) fn drain_until(&self, done: impl Fn(&Progress) -> bool, quiet_ns: u64, at_most_ns: u64) {
         let start = now_ns();
         loop {
             let now = now_ns();
             let quiet = now.saturating_sub(self.counters.moved_ns.load(Relaxed).max(start));
-            if self.counters.total().received >= expected || quiet >= quiet_ns || now - start >= at_most_ns {
+            if done(&self.counters.total()) || quiet >= quiet_ns || now - start >= at_most_ns {
                 return;
             }
             std::thread::sleep(Duration::from_millis(20));
@@ -169,6 +176,32 @@ impl Fleet {
             _ => false,
         })?;
         Ok(Outcome::of(&results))
+    }
+
+    /// Stored messages of `plan` are checked from now on, and written by these
+    /// sessions if `speak`.
+    pub(crate) fn talk(&mut self, plan: Option<Plan>, speak: bool) -> Result<()> {
+        self.counters.moved_ns.store(now_ns(), Relaxed);
+        self.tell(&Command::Talk { plan, speak })
+    }
+
+    /// Ends a talk and returns what was seen.
+    pub(crate) fn end_talk(&mut self) -> Result<Account> {
+        self.tell(&Command::EndTalk)?;
+        let mut parts = Vec::new();
+        self.gather(now_ns() + 60 * SECOND, &Bar::hidden(), |event| match event {
+            Event::Talk(seen) => {
+                parts.push(*seen);
+                true
+            }
+            _ => false,
+        })?;
+        Ok(Account::of(&parts))
+    }
+
+    /// The number of child processes.
+    pub(crate) fn children(&self) -> u64 {
+        self.members.len() as u64
     }
 
     /// Closes all sessions.
@@ -238,6 +271,7 @@ impl FleetCounters {
             failed: sum.failed + one.failed,
             dropped: sum.dropped + one.dropped,
             received: sum.received + one.received,
+            answered: sum.answered + one.answered,
             heartbeats: sum.heartbeats + one.heartbeats,
             heartbeat_replies: sum.heartbeat_replies + one.heartbeat_replies,
         })
@@ -246,7 +280,7 @@ impl FleetCounters {
     fn set(&self, n: usize, progress: Progress) {
         let mut members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(member) = members.get_mut(n) {
-            if member.received != progress.received {
+            if (member.received, member.answered) != (progress.received, progress.answered) {
                 self.moved_ns.store(now_ns(), Relaxed);
             }
             *member = progress;

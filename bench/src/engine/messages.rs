@@ -2,6 +2,8 @@
 //! child's standard input and output.
 
 use super::check::Tally;
+use super::stored::plan::Plan;
+use super::stored::{From, Seen};
 use crate::stats::Sparse;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -40,7 +42,17 @@ pub(crate) enum Greeting {
         /// Keys are this text and the mid; none: the server makes them.
         key_prefix: Option<String>,
         token: Option<String>,
+        /// An extended session, online when it has read its inbox from here.
+        extended: Option<Extended>,
     },
+}
+
+/// What makes a session extended.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct Extended {
+    pub(crate) from: From,
+    /// Messages asked for with each SYNC.
+    pub(crate) page: u32,
 }
 
 /// What the parent asks for.
@@ -52,6 +64,11 @@ pub(crate) enum Command {
     Begin(Phase),
     /// The phase is over and `expect` was sent: answer with what was seen.
     End { expect: Expect },
+    /// Stored messages of this plan are to be checked from now on, and this
+    /// process's share of them to be written if it is told so.
+    Talk { plan: Option<Plan>, speak: bool },
+    /// Answer with what was seen since.
+    EndTalk,
     /// Close all sessions and say so.
     Close,
 }
@@ -98,6 +115,8 @@ pub(crate) enum Event {
     Opened(Opened),
     /// The phase that just ended.
     Phase(Box<PhaseResult>),
+    /// The talk that just ended.
+    Talk(Box<Seen>),
     Closed,
     /// It cannot go on.
     Fatal(String),
@@ -113,6 +132,8 @@ pub(crate) struct Progress {
     pub(crate) dropped: u64,
     /// Stamped frames of this phase.
     pub(crate) received: u64,
+    /// Replies to stored messages.
+    pub(crate) answered: u64,
     pub(crate) heartbeats: u64,
     pub(crate) heartbeat_replies: u64,
 }

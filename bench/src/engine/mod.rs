@@ -9,6 +9,8 @@ mod connect;
 mod control;
 pub(crate) mod messages;
 mod outcome;
+pub(crate) mod stored;
+mod talk;
 mod timer;
 pub(crate) mod tls;
 pub(crate) mod websocket;

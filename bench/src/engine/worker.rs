@@ -172,11 +172,14 @@ impl Worker {
         if let Some(heartbeat) = &mut self.heartbeat {
             let every_ns = self.config.heartbeat_ms * MILLI;
             while heartbeat.due_ns(every_ns, self.config.sessions) <= now {
-                let n = heartbeat.next % self.config.sessions;
+                let (n, due_ns) = (heartbeat.next % self.config.sessions, heartbeat.due_ns(every_ns, self.config.sessions));
                 heartbeat.next += 1;
-                self.pool.heartbeat(usize::try_from(n).unwrap_or(usize::MAX));
+                self.pool.heartbeat(usize::try_from(n).unwrap_or(usize::MAX), due_ns);
             }
             next_ns = next_ns.min(heartbeat.due_ns(every_ns, self.config.sessions));
+        }
+        if let Some(speak_ns) = self.pool.speak(now) {
+            next_ns = next_ns.min(speak_ns);
         }
         if next_ns < u64::MAX {
             self.timer.arm(next_ns)?;
@@ -197,6 +200,11 @@ impl Worker {
                     self.show(true)?;
                     let result = self.pool.end(|n| expect.of(n));
                     emit(&Event::Phase(Box::new(result)))?;
+                }
+                Ok(Command::Talk { plan, speak }) => self.pool.talk(plan, speak),
+                Ok(Command::EndTalk) => {
+                    self.show(true)?;
+                    emit(&Event::Talk(Box::new(self.pool.end_talk())))?;
                 }
                 Ok(Command::Close) => {
                     self.heartbeat = None;

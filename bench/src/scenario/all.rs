@@ -81,6 +81,13 @@ const ROWS: &[Row] = &[
         budgets: IDLE,
     },
     Row {
+        name: "idle-extended",
+        line: "idle --extended --sessions 15000 --heartbeat 30 --duration 30",
+        quick: "idle --extended --sessions 200 --heartbeat 1 --duration 2 --warmup 0",
+        server: &[],
+        budgets: IDLE,
+    },
+    Row {
         name: "room-alone",
         line: "room --with-floor --pairs 5 --sessions 5000 --rate 4 --duration 8",
         quick: "room --with-floor --pairs 2 --sessions 50 --rate 8 --duration 1 --warmup 0",
@@ -184,6 +191,48 @@ const ROWS: &[Row] = &[
         quick: "push --sessions 20 --rate 400 --duration 1 --warmup 0",
         server: &[],
         budgets: &[at_most("cpu_us_per_push", "CPU of a push", "µs", 80.0)],
+    },
+    Row {
+        name: "send-20000",
+        line: "send --sessions 1000 --rate 20000 --duration 15",
+        quick: "send --sessions 20 --rate 500 --duration 1 --warmup 0.2",
+        server: &[],
+        budgets: &[at_most("cpu_us_per_message", "CPU of a message", "µs", 45.0)],
+    },
+    Row {
+        name: "send-15000",
+        line: "send --sessions 1000 --rate 15000 --duration 15",
+        quick: "send --sessions 20 --rate 500 --duration 1 --warmup 0.2",
+        server: &[],
+        budgets: &[at_most("ack_p99_ms", "due to reply, p99", "ms", 15.0)],
+    },
+    Row {
+        name: "send-alone",
+        line: "send --sessions 1000 --rate 100 --duration 15",
+        quick: "send --sessions 20 --rate 50 --duration 1 --warmup 0.2",
+        server: &[],
+        budgets: &[at_most("ack_p50_ms", "due to reply, p50", "ms", 1.0)],
+    },
+    Row {
+        name: "send-most",
+        line: "send --step --sessions 1000 --rate 6250 --duration 5",
+        quick: "send --step --sessions 20 --rate 5000 --duration 0.3 --warmup 0",
+        server: &[],
+        budgets: &[at_least("messages_per_s_max", "most, none lost", "/s", 25_000.0)],
+    },
+    Row {
+        name: "sync-1000",
+        line: "sync --sessions 100 --messages 1000 --rate 20",
+        quick: "sync --sessions 4 --messages 300 --rate 20 --writers 5 --fill-rate 5000",
+        server: &[],
+        budgets: &[at_most("sync_p50_ms", "SYNC of all, p50", "ms", 20.0), at_most("cpu_ms_per_sync", "CPU of it", "ms", 2.0)],
+    },
+    Row {
+        name: "storm-10000",
+        line: "storm --sessions 10000 --messages 10 --idle 1000 --heartbeat 1",
+        quick: "storm --sessions 100 --messages 10 --idle 20 --heartbeat 0.2 --writers 10 --fill-rate 5000",
+        server: &[],
+        budgets: &[at_most("storm_s", "until the last has all", "s", 5.0)],
     },
 ];
 

@@ -1,6 +1,7 @@
 //! `idle`: sessions stand and send heartbeats; memory of each, CPU of each,
 //! and whether the memory comes back when they leave.
 
+use super::stored::FROM_HEAD;
 use super::{Bench, Crowd, cpu_figures, run_name, server_cpu_ns};
 use crate::cli::Idle;
 use crate::clock::{MILLI, SECOND, now_ns, seconds_ns};
@@ -19,7 +20,8 @@ const SETTLE: Duration = Duration::from_millis(500);
 
 pub(super) fn run(bench: &Bench<'_>, options: &Idle) -> Result<RunReport> {
     let sessions = bench.sessions(5_000);
-    let title = format!("idle: {sessions} sessions over {}", bench.transport());
+    let level = if options.extended { "extended sessions" } else { "sessions" };
+    let title = format!("idle: {sessions} {level} over {}", bench.transport());
     let mut report = bench.report("idle", title);
     report.parameter("sessions", sessions);
     report.parameter("heartbeat", format!("every {} s, evenly spread", options.heartbeat));
@@ -30,6 +32,7 @@ pub(super) fn run(bench: &Bench<'_>, options: &Idle) -> Result<RunReport> {
         first_mid: options.common.first_mid,
         room: Some(format!("bench://{}", run_name())),
         heartbeat_ms: seconds_ns(options.heartbeat) / MILLI,
+        extended: options.extended.then_some(FROM_HEAD),
         ..Crowd::default()
     })?;
     let watch = bench.watch(&[&fleet]);

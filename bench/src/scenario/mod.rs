@@ -6,11 +6,17 @@ mod floor;
 mod idle;
 mod push;
 mod room;
+mod search;
+mod send;
+mod send_step;
 mod step;
+mod stored;
+mod storm;
+mod sync;
 
 use crate::cli::{Common, Scenario};
 use crate::clock::{MILLI, SECOND, now_ns, seconds_ns};
-use crate::engine::messages::Greeting;
+use crate::engine::messages::{Extended, Greeting};
 use crate::engine::{Connected, Fleet, FleetSpec, Outcome};
 use crate::progress::Bar;
 use crate::push::Pushed;
@@ -55,6 +61,10 @@ fn run_one(scenario: &Scenario, setup: &Setup, server_args: &[String], bar: &Bar
         Scenario::Room(options) if options.step => step::run(&bench, options),
         Scenario::Room(options) => room::run(&bench, options),
         Scenario::Push(options) => push::run(&bench, options),
+        Scenario::Send(options) if options.step => send_step::run(&bench, options),
+        Scenario::Send(options) => send::run(&bench, options),
+        Scenario::Sync(options) => sync::run(&bench, options),
+        Scenario::Storm(options) => storm::run(&bench, options),
         Scenario::Floor(options) => floor::run(&bench, options),
         Scenario::All(_) => bail!("a list of rows cannot be a row"),
     }?;
@@ -78,6 +88,7 @@ struct Crowd {
     room: Option<String>,
     key_prefix: Option<String>,
     heartbeat_ms: u64,
+    extended: Option<Extended>,
 }
 
 impl Bench<'_> {
@@ -119,6 +130,7 @@ impl Bench<'_> {
                 room: crowd.room.clone(),
                 key_prefix: crowd.key_prefix.clone(),
                 token: self.common.client_token.clone(),
+                extended: crowd.extended,
             },
             heartbeat_ms: crowd.heartbeat_ms,
             spread: self.common.spread_sources,

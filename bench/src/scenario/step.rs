@@ -2,6 +2,7 @@
 //! the load until it fails and then halving the interval.
 
 use super::room::{Hall, Seen, delivered_per_s, measure};
+use super::search::most;
 use super::{Bench, QUIET_NS, server_cpu_ns, us_each};
 use crate::cli::Room;
 use crate::clock::SECOND;
@@ -10,8 +11,6 @@ use crate::stats::to_f64;
 use crate::watch::Watch;
 use anyhow::Result;
 
-const DOUBLINGS_MAX: u32 = 12;
-const HALVINGS: u32 = 4;
 /// A push that leaves later shows that the API is the limit, and ends a trial.
 const PATIENCE_NS: u64 = SECOND;
 
@@ -37,32 +36,12 @@ pub(super) fn run(bench: &Bench<'_>, options: &Room) -> Result<RunReport> {
 
     let mut search = Search { bench, options, sessions, hall: None };
     let mut trials = Vec::new();
-    let mut rate = options.rate;
-    while trials.len() < DOUBLINGS_MAX as usize {
+    most(options.rate, |rate| {
         let trial = search.trial(rate)?;
         let carried = trial.verdict.is_empty();
         trials.push(trial);
-        if !carried {
-            break;
-        }
-        rate *= 2.0;
-    }
-    let best = |trials: &[Trial]| {
-        let carried = trials.iter().filter(|trial| trial.verdict.is_empty());
-        carried.map(|trial| trial.rate).fold(0.0, f64::max)
-    };
-    let (mut low, mut high) = (best(&trials), rate);
-    let ceiling = trials.last().is_some_and(|trial| !trial.verdict.is_empty());
-    if low > 0.0 && ceiling {
-        for _ in 0..HALVINGS {
-            let trial = search.trial(f64::midpoint(low, high))?;
-            match trial.verdict.is_empty() {
-                true => low = trial.rate,
-                false => high = trial.rate,
-            }
-            trials.push(trial);
-        }
-    }
+        Ok(carried)
+    })?;
     show(&mut report, &trials);
     if let Some((mut hall, watch)) = search.hall.take() {
         hall.fleet.close()?;

@@ -1,0 +1,123 @@
+//! `send`: extended sessions write stored messages to one another by an
+//! open-loop schedule; every reply, arrival and echo is checked.
+
+use super::stored::{Load, Measured, Writers, acked_per_s, check};
+use super::{Bench, cpu_figures, server_cpu_ns, us_each};
+use crate::cli::Send;
+use crate::engine::stored::account::Wanted;
+use crate::engine::stored::plan::To;
+use crate::push::PATIENCE_NS;
+use crate::report::RunReport;
+use crate::stats::{Latency, per, to_f64};
+use crate::watch::Snapshot;
+use anyhow::{Result, bail};
+
+pub(super) fn run(bench: &Bench<'_>, options: &Send) -> Result<RunReport> {
+    let sessions = sessions(bench)?;
+    let title = format!("send: {sessions} sessions, {} stored messages/s over {}", options.rate, bench.transport());
+    let mut report = bench.report("send", title);
+    parameters(&mut report, options);
+    report.parameter("offered", format!("{}/s, open loop", options.rate));
+    let common = &options.common;
+    report.parameter("duration", format!("{} s after {} s", common.duration, common.warmup));
+
+    let mut writers = Writers::new(bench, sessions, common.first_mid)?;
+    let watch = bench.watch(&[&writers.fleet]);
+    bench.open(&mut writers.fleet)?;
+    let mut rounds = Rounds::default();
+    for _ in 0..options.repeat {
+        let measured = writers.measure(bench, &watch, load(options, options.rate, PATIENCE_NS))?;
+        rounds.add(&mut report, &measured);
+    }
+    rounds.show(&mut report);
+    writers.fleet.close()?;
+    Bench::finish(&mut report, watch);
+    Ok(report)
+}
+
+/// Somebody must be there to be written to.
+pub(super) fn sessions(bench: &Bench<'_>) -> Result<u64> {
+    match bench.sessions(1_000) {
+        1 => bail!("messages need two sessions at least"),
+        sessions => Ok(sessions),
+    }
+}
+
+pub(super) fn parameters(report: &mut RunReport, options: &Send) {
+    report.parameter("body", format!("{} B", options.size));
+    let peers = match options.peers {
+        0 => "anybody".to_owned(),
+        peers => format!("{peers} peers each, at random"),
+    };
+    report.parameter("to", peers);
+    if options.pipeline > 1 {
+        report.parameter("pipeline", format!("{} messages in a write", options.pipeline));
+    }
+}
+
+pub(super) fn load(options: &Send, rate: f64, patience_ns: u64) -> Load {
+    let (body_bytes, burst) = (options.size as usize, options.pipeline);
+    Load { rate, body_bytes, burst, to: To::Peers(options.peers), patience_ns }
+}
+
+/// Server CPU of a message, µs: by those of the window, or by those answered
+/// in it when the server is behind.
+pub(super) fn us_per_message(measured: &Measured) -> Option<f64> {
+    let inside = measured.account.seen().acked_in_window;
+    let done = if behind(measured) { measured.moved } else { inside };
+    server_cpu_ns(measured.from, measured.to).map(|cpu_ns| us_each(cpu_ns, done))
+}
+
+/// It had not answered by the end of the window what was due in it.
+pub(super) fn behind(measured: &Measured) -> bool {
+    measured.moved < measured.account.seen().acked_in_window / 10 * 9
+}
+
+/// The figures of the rounds.
+#[derive(Default)]
+struct Rounds {
+    acked_per_s: Vec<f64>,
+    us_per_message: Vec<f64>,
+    us_of_generator: Vec<f64>,
+    frames_per_read: Vec<f64>,
+    ack: Latency,
+    arrival: Latency,
+    echo: Latency,
+    behind: bool,
+    edges: Option<(Snapshot, Snapshot)>,
+}
+
+impl Rounds {
+    fn add(&mut self, report: &mut RunReport, measured: &Measured) {
+        let Measured { account, from, to, .. } = measured;
+        check(report, account, Wanted::Both);
+        self.acked_per_s.push(acked_per_s(measured));
+        self.us_per_message.extend(us_per_message(measured));
+        let generator_ns = to_f64((to.generator - from.generator).ns());
+        self.us_of_generator.push(us_each(generator_ns, account.seen().acked_in_window));
+        let frames = account.seen().frames + account.acked();
+        self.frames_per_read.push(per(to_f64(frames), to_f64(account.seen().reads)));
+        self.ack.merge(&account.ack.sparse());
+        self.arrival.merge(&account.arrival.sparse());
+        self.echo.merge(&account.echo.sparse());
+        self.behind |= behind(measured);
+        self.edges = Some((*from, *to));
+    }
+
+    fn show(&self, report: &mut RunReport) {
+        report.figure_spread("messages_per_s", "messages acknowledged", &self.acked_per_s, "/s");
+        report.figure_spread("cpu_us_per_message", "server CPU of a message", &self.us_per_message, "µs");
+        report.figure_spread("generator_us_per_message", "generator CPU of a message", &self.us_of_generator, "µs");
+        report.figure_spread("frames_per_read", "frames in a read of a client", &self.frames_per_read, "");
+        if let Some((from, to)) = self.edges {
+            cpu_figures(report, from, to);
+        }
+        report.latency("due to reply", ("ack_p50_ms", "ack_p99_ms"), &self.ack);
+        report.latency("due to recipient", ("arrival_p50_ms", "arrival_p99_ms"), &self.arrival);
+        report.latency("due to echo", ("echo_p50_ms", "echo_p99_ms"), &self.echo);
+        if self.behind {
+            let note = "the server was behind at the end of the window: CPU is divided by the messages it had answered";
+            report.notes.push(note.to_owned());
+        }
+    }
+}
