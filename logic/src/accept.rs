@@ -2,7 +2,7 @@
 //! log has them.
 
 mod check;
-mod fingerprint;
+pub(crate) mod fingerprint;
 mod retries;
 
 use std::future::Future;
@@ -159,7 +159,7 @@ pub struct Accept {
     log: Arc<dyn EventLog>,
     registry: Arc<dyn SessionRegistry>,
     nodes: Arc<dyn Nodes>,
-    ids: Snowflake,
+    ids: Arc<Snowflake>,
     bounds: RwLock<check::Bounds>,
     shared: Arc<Shared>,
     traces: Traces,
@@ -215,7 +215,7 @@ impl Accept {
             log,
             registry,
             nodes,
-            ids: Snowflake::new(config.snowflake_worker),
+            ids: Arc::new(Snowflake::new(config.snowflake_worker)),
             bounds: RwLock::new(check::Bounds::of(config)),
             shared: Arc::new(Shared { retries, metrics }),
             traces: Traces::default(),
@@ -226,6 +226,11 @@ impl Accept {
     #[must_use]
     pub fn with_traces(self, traces: Traces) -> Self {
         Self { traces, ..self }
+    }
+
+    /// Where message ids come from: whoever makes messages takes them from here.
+    pub const fn ids(&self) -> &Arc<Snowflake> {
+        &self.ids
     }
 
     /// Goes on with other bounds for pushes.

@@ -1,5 +1,7 @@
 //! What the operator may set of logic.
 
+use std::collections::BTreeMap;
+
 /// Logic's settings. Read once; parts are passed down.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
@@ -32,6 +34,8 @@ pub struct Config {
     pub origins: Vec<String>,
     /// What goim's clients are told.
     pub goim: GoimConfig,
+    /// Stored messages.
+    pub stored: StoredConfig,
 }
 
 impl Default for Config {
@@ -51,7 +55,72 @@ impl Default for Config {
             hosts: Vec::new(),
             origins: Vec::new(),
             goim: GoimConfig::default(),
+            stored: StoredConfig::default(),
         }
+    }
+}
+
+/// Settings of stored messages. The store has its own copy of those that say what it keeps.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StoredConfig {
+    /// Largest body of a stored message, bytes; at most [`STORED_BODY_BYTES_MAX`].
+    pub body_bytes_max: usize,
+    /// Largest page of messages, bytes; at most [`PAGE_BYTES_MAX`].
+    pub page_bytes: usize,
+    /// How long a `cid` is remembered at least, ms: what clients are told, and what the store keeps.
+    pub cid_ms: u64,
+    /// How long a message can be taken back, ms.
+    pub recall_ms: u64,
+    /// Largest group that is written to every inbox, members.
+    pub fanout: usize,
+    /// Messages kept in an inbox: what clients are told, and what the store keeps.
+    pub inbox_max: u64,
+    /// Days that they are kept.
+    pub inbox_days: u64,
+    /// What a new member may read of the past.
+    pub history: History,
+    /// Messages that one user may send a second, and as many at once; 0: any number.
+    pub sends_per_second: u32,
+    /// Rooms of these types keep their last frames, so many of them.
+    pub recovery: BTreeMap<String, u32>,
+}
+
+/// Largest body of a stored message that can be configured, bytes: a page and the log have room for it.
+pub const STORED_BODY_BYTES_MAX: usize = 1024 * 1024;
+/// Largest page that can be configured, bytes: with its own header it stays within what a client must be able to take.
+pub const PAGE_BYTES_MAX: usize = 1024 * 1024;
+
+/// What a new member may read of the past of a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum History {
+    /// All that is kept.
+    All,
+    /// What came since he joined.
+    Joined,
+}
+
+impl Default for StoredConfig {
+    fn default() -> Self {
+        Self {
+            body_bytes_max: 64 * 1024,
+            page_bytes: PAGE_BYTES_MAX,
+            cid_ms: 3_600_000,
+            recall_ms: 120_000,
+            fanout: 500,
+            inbox_max: 10_000,
+            inbox_days: 30,
+            history: History::All,
+            sends_per_second: 0,
+            recovery: BTreeMap::new(),
+        }
+    }
+}
+
+impl StoredConfig {
+    /// How many frames a room keeps, by its id (`type://id`); 0: none.
+    pub fn room_keeps(&self, room: &str) -> u32 {
+        let kind = room.split_once("://").map_or("", |(kind, _)| kind);
+        self.recovery.get(kind).copied().unwrap_or(0)
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 pub use perseid_log::HistogramSnapshot;
 
 use perseid_outbound::OutboundError;
+use perseid_protocol::Refusal;
 
 use crate::reason::Reason;
 
@@ -95,6 +96,57 @@ labels!(
     /// Whom a push is for.
     TargetKind { Keys => "keys", Mids => "mids", Room => "room", All => "all" }
 );
+
+labels!(
+    /// What clients ask of stored messages.
+    StoredOp {
+        Send => "send",
+        Sync => "sync",
+        Ack => "ack",
+        Pull => "pull",
+        Read => "read",
+        Heads => "heads",
+        Recall => "recall",
+        Ephemeral => "ephemeral",
+    }
+);
+
+labels!(
+    /// What became of it.
+    StoredResult {
+        Done => "ok",
+        BadRequest => "bad_request",
+        PermissionDenied => "permission_denied",
+        NotMember => "not_member",
+        Conflict => "conflict",
+        TooOld => "too_old",
+        EpochChanged => "epoch_changed",
+        Blocked => "blocked",
+        RateLimited => "rate_limited",
+        Unsupported => "unsupported",
+        Unavailable => "unavailable",
+        Unknown => "unknown",
+    }
+);
+
+impl StoredResult {
+    /// A refusal.
+    pub const fn of(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::BadRequest => Self::BadRequest,
+            Refusal::PermissionDenied => Self::PermissionDenied,
+            Refusal::NotMember => Self::NotMember,
+            Refusal::Conflict => Self::Conflict,
+            Refusal::TooOld => Self::TooOld,
+            Refusal::EpochChanged => Self::EpochChanged,
+            Refusal::Blocked => Self::Blocked,
+            Refusal::RateLimited => Self::RateLimited,
+            Refusal::Unsupported => Self::Unsupported,
+            Refusal::Unavailable => Self::Unavailable,
+            Refusal::Unknown => Self::Unknown,
+        }
+    }
+}
 
 labels!(
     /// Whether a call to the API was let in.
@@ -239,6 +291,7 @@ pub struct Metrics {
     hook_took: Histogram,
     upstream: [AtomicU64; UpstreamClass::ALL.len()],
     upstream_bytes: AtomicU64,
+    stored: [[AtomicU64; StoredResult::ALL.len()]; StoredOp::ALL.len()],
     replaced: AtomicU64,
     idempotent_hits: AtomicU64,
     idempotency_evicted: AtomicU64,
@@ -280,6 +333,7 @@ impl Default for Metrics {
             hook_took: Histogram::default(),
             upstream: Default::default(),
             upstream_bytes: AtomicU64::new(0),
+            stored: Default::default(),
             replaced: AtomicU64::new(0),
             idempotent_hits: AtomicU64::new(0),
             idempotency_evicted: AtomicU64::new(0),
@@ -348,6 +402,10 @@ impl Metrics {
         self.upstream_bytes.fetch_add(bytes as u64, Relaxed);
     }
 
+    pub(crate) fn stored(&self, op: StoredOp, result: StoredResult) {
+        self.stored[op as usize][result as usize].fetch_add(1, Relaxed);
+    }
+
     pub(crate) fn idempotent_hit(&self) {
         self.idempotent_hits.fetch_add(1, Relaxed);
     }
@@ -384,6 +442,14 @@ impl Metrics {
             jwks_fetched_ms: self.jwks.fetched_ms.load(Relaxed),
             upstream: UpstreamClass::ALL.iter().zip(&self.upstream).map(|(class, n)| (class.word(), n.load(Relaxed))).collect(),
             upstream_bytes: self.upstream_bytes.load(Relaxed),
+            stored: StoredOp::ALL
+                .iter()
+                .zip(&self.stored)
+                .flat_map(|(op, results)| {
+                    let words = StoredResult::ALL.iter().zip(results);
+                    words.map(|(result, n)| (op.word(), result.word(), n.load(Relaxed)))
+                })
+                .collect(),
             sessions_replaced: self.replaced.load(Relaxed),
             idempotent_hits: self.idempotent_hits.load(Relaxed),
             idempotency_evicted: self.idempotency_evicted.load(Relaxed),
@@ -427,6 +493,8 @@ pub struct MetricsSnapshot {
     pub upstream: Vec<(&'static str, u64)>,
     /// Their bodies, bytes.
     pub upstream_bytes: u64,
+    /// Requests about stored messages that were answered: what was asked, what became of it.
+    pub stored: Vec<(&'static str, &'static str, u64)>,
     /// Sessions that a newer one with the same key replaced.
     pub sessions_replaced: u64,
     /// Pushes answered from an earlier one with the same idempotency key.

@@ -9,10 +9,12 @@ use perseid_protocol::limits::{ROOM_ID_BYTES_MAX, SUBSCRIPTIONS_MAX};
 use perseid_protocol::push::SessionAddr;
 use perseid_protocol::room::RoomId;
 use perseid_protocol::{CloseReason, Refusal, SessionKey};
+use perseid_store::stored::read::StoreDown;
 use perseid_store::{NewSession, Restored, SessionRegistry, SessionRow, Takeover};
 
 use crate::auth::{AuthContext, AuthError, Authenticator, Identity};
 use crate::events::{Feed, OpenError, Presence};
+use crate::inbox::{Greeting, Inbox};
 use crate::metrics::{AuthOutcome, AuthRefusal, Metrics};
 use perseid_store::Verdict;
 
@@ -50,6 +52,8 @@ pub struct Connected {
     pub replaced: Option<SessionAddr>,
     /// When the session ends unless it is renewed, unix ms; 0: never.
     pub expires_at_ms: u64,
+    /// Its user's inbox, if it is extended and there are stored messages.
+    pub inbox: Option<Greeting>,
 }
 
 /// A further AUTH of a living session that a comet passes on.
@@ -128,6 +132,8 @@ pub struct Logic {
     presence: Option<Arc<Presence>>,
     /// Where upstream frames go, if somebody wants them.
     upstream: Option<Arc<Feed>>,
+    /// Stored messages, if there are any.
+    inbox: Option<Arc<Inbox>>,
 }
 
 /// What of a [`ConnectRequest`] is still needed when it is known who it is.
@@ -152,7 +158,7 @@ type Refused = (AuthOutcome, ConnectError);
 impl Logic {
     /// Logic over a registry.
     pub fn new(registry: Arc<dyn SessionRegistry>, authenticator: Arc<dyn Authenticator>, metrics: Arc<Metrics>) -> Self {
-        Self { registry, authenticator, metrics, limits: LiveLimits::default(), presence: None, upstream: None }
+        Self { registry, authenticator, metrics, limits: LiveLimits::default(), presence: None, upstream: None, inbox: None }
     }
 
     /// Tells of what `feed` wants. With sessions among it, an AUTH is answered when the log has its `session.online`.
@@ -161,6 +167,13 @@ impl Logic {
         let wanted = feed.wanted();
         self.presence = wanted.sessions.then(|| Presence::new(feed.clone(), self.registry.clone()));
         self.upstream = wanted.upstream.then(|| feed.clone());
+        self
+    }
+
+    /// Has inboxes for extended sessions.
+    #[must_use]
+    pub fn keeping(mut self, inbox: Arc<Inbox>) -> Self {
+        self.inbox = Some(inbox);
         self
     }
 
@@ -215,6 +228,24 @@ impl Logic {
             Ok(entrant) => entrant,
             Err(refused) => return Verdict::Now(Err(refused)),
         };
+        let Some((inbox, mid)) = self.inbox_of(&arrival, entrant.mid) else {
+            return self.register(arrival, entrant);
+        };
+        // Asked before it is registered, so that nobody is replaced by a session that can't be let in.
+        let logic = self.clone();
+        inbox.is_there(mid).and_then(move |there| match there {
+            Ok(()) => logic.register(arrival, entrant),
+            Err(down) => Verdict::Now(Err(no_inbox(&down))),
+        })
+    }
+
+    /// The inbox that a session will use, if it will use one.
+    fn inbox_of(&self, arrival: &Arrival, mid: i64) -> Option<(&Arc<Inbox>, u64)> {
+        let mid = u64::try_from(mid).ok().filter(|mid| *mid > 0)?;
+        self.inbox.as_ref().filter(|_| arrival.extended).map(|inbox| (inbox, mid))
+    }
+
+    fn register(self: &Arc<Self>, arrival: Arrival, entrant: Entrant) -> Verdict<Result<Connected, Refused>> {
         let session = NewSession {
             key: entrant.key.clone(),
             mid: entrant.mid,
@@ -230,7 +261,26 @@ impl Logic {
             Some(presence) => presence.open(session, entrant.takeover),
         };
         let logic = self.clone();
-        opened.then(move |opened| logic.entered(arrival, entrant, opened))
+        opened.and_then(move |opened| match logic.entered(&arrival, entrant, opened) {
+            Ok(connected) => logic.greet(&arrival, connected),
+            Err(refused) => Verdict::Now(Err(refused)),
+        })
+    }
+
+    /// The session is registered, so that whatever comes from now on reaches it; what came before, the head of the inbox tells.
+    fn greet(self: &Arc<Self>, arrival: &Arrival, connected: Connected) -> Verdict<Result<Connected, Refused>> {
+        let Some((inbox, mid)) = self.inbox_of(arrival, connected.mid) else { return Verdict::Now(Ok(connected)) };
+        let auth = &arrival.auth;
+        let device = if auth.device_id.is_empty() { &auth.platform } else { &auth.device_id };
+        let has = (auth.epoch > 0).then_some((auth.epoch, auth.pos));
+        let (logic, addr) = (self.clone(), arrival.addr);
+        inbox.open(mid, device, has, arrival.since_ms).then(move |greeting| match greeting {
+            Ok(greeting) => Ok(Connected { inbox: Some(greeting), ..connected }),
+            Err(down) => {
+                logic.close(&connected.key, connected.mid, addr, Some(CloseReason::Overloaded));
+                Err(no_inbox(&down))
+            }
+        })
     }
 
     fn entrant(&self, arrival: &Arrival, identity: Result<Identity, AuthError>) -> Result<Entrant, Refused> {
@@ -248,11 +298,11 @@ impl Logic {
     /// The session is registered, or was not let in.
     fn entered(
         self: &Arc<Self>,
-        arrival: Arrival,
+        arrival: &Arrival,
         entrant: Entrant,
         opened: Result<Option<SessionAddr>, OpenError>,
     ) -> Result<Connected, Refused> {
-        let (auth, Entrant { mid, key, expires_at_ms, .. }) = (arrival.auth, entrant);
+        let (auth, Entrant { mid, key, expires_at_ms, .. }) = (&arrival.auth, entrant);
         let mut replaced = opened.map_err(not_opened)?;
         if replaced.is_none() {
             replaced = self.make_room(&key, mid, arrival.addr).map_err(|error| (AuthOutcome::Refused, error))?;
@@ -260,8 +310,9 @@ impl Logic {
         if replaced.is_some() {
             self.metrics.session_replaced();
         }
-        let room = Some(auth.room_id).filter(|room| !room.is_empty());
-        Ok(Connected { mid, key, room, accepts: auth.accepts, platform: auth.platform, replaced, expires_at_ms })
+        let room = Some(&auth.room_id).filter(|room| !room.is_empty()).cloned();
+        let (accepts, platform) = (auth.accepts.clone(), auth.platform.clone());
+        Ok(Connected { mid, key, room, accepts, platform, replaced, expires_at_ms, inbox: None })
     }
 
     /// Whether the user of a session that comes has as many as he may, without one that it replaces.
@@ -397,6 +448,11 @@ fn not_opened(error: OpenError) -> Refused {
             (AuthOutcome::Failed, ConnectError { reason: CloseReason::Overloaded, message, retry_after_ms: None })
         }
     }
+}
+
+fn no_inbox(StoreDown(why): &StoreDown) -> Refused {
+    let message = format!("the store does not answer ({why}), and nobody is let in without his inbox: connect again later");
+    (AuthOutcome::Failed, ConnectError { reason: CloseReason::Overloaded, message, retry_after_ms: None })
 }
 
 fn make_key() -> Result<SessionKey, ConnectError> {

@@ -38,6 +38,14 @@ pub(super) fn of(request: &PushRequest) -> u64 {
     mix.0
 }
 
+/// The fingerprint of a client's message: of its body alone, because a `cid` belongs to a conversation already.
+pub(crate) fn of_body(body: &[u8]) -> u64 {
+    let mut mix = Mix(SEED);
+    mix.number(5);
+    mix.bytes(body);
+    mix.0
+}
+
 struct Mix(u64);
 
 impl Mix {

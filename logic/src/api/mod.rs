@@ -308,8 +308,8 @@ impl Api {
     }
 }
 
-/// Now, unix ms: the only clock of the APIs.
-fn now_ms() -> u64 {
+/// Now, unix ms: the only clock of the APIs, and of what is told a second later.
+pub(crate) fn now_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 

@@ -1,0 +1,174 @@
+//! SEND_MSG: reserved, written, answered when the log has it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use perseid_protocol::Refusal;
+use perseid_protocol::frame::{Extension, flag};
+use perseid_protocol::push::SessionAddr;
+use perseid_rpc::{DirectMessage, GroupMessage, LogRecord, log_record};
+use perseid_store::Verdict;
+use perseid_store::stored::Answer;
+use perseid_store::stored::conv::{Conv, ConvKind};
+use perseid_store::stored::read::{Reserve, Reserved, StoreDown};
+
+use super::ask::{Named, StoredRequest};
+use super::late::{Offered, Queued};
+use super::write::{After, Write};
+use super::{Answerer, Inbox, Manner, StoredOutcome, StoredRefusal, StoredReply, Thread, lock};
+use crate::accept::fingerprint;
+use crate::snowflake::{Issued, LEAD_MS_MAX};
+
+/// A message that a client sends.
+#[derive(Clone, Debug)]
+pub(super) struct Sending {
+    pub(super) addr: SessionAddr,
+    mid: u64,
+    to: Named,
+    cid: u64,
+    quiet: bool,
+    pub(super) body: Bytes,
+    now_ms: u64,
+}
+
+impl Inbox {
+    pub(super) fn send(
+        self: &Arc<Self>,
+        manner: Manner,
+        sending: Sending,
+        later: impl FnOnce() -> Answerer,
+    ) -> Option<StoredOutcome> {
+        let (sending, later) = match self.late.offer(sending, later) {
+            Offered::NotLate(sending, later) => (sending, later),
+            Offered::Queued => return None,
+            Offered::Full => {
+                let full = "too many messages wait for the store: send the same again";
+                return Some(self.told(manner, Err(StoredRefusal::unavailable(full))));
+            }
+        };
+        let issued = self.parts.ids.next(sending.now_ms);
+        match self.reserve(&sending, issued) {
+            Verdict::Now(reserved) => match self.decide(&sending, issued, reserved) {
+                Ok(write) => {
+                    self.write(manner, write, later());
+                    None
+                }
+                Err(outcome) => Some(self.told(manner, outcome)),
+            },
+            Verdict::Later(coming) => {
+                self.late.begin(sending.addr);
+                let (inbox, answerer) = (self.clone(), later());
+                self.parts.runtime.spawn(async move {
+                    let reserved = coming.await;
+                    inbox.send_late(manner, Queued { sending, answerer }, issued, reserved).await;
+                });
+                None
+            }
+        }
+    }
+
+    /// Sends what waited for the store, and then what came behind it meanwhile, in order.
+    async fn send_late(self: Arc<Self>, manner: Manner, first: Queued, issued: Issued, reserved: Result<Reserved, StoreDown>) {
+        let addr = first.sending.addr;
+        let mut is_broken = !self.send_one(manner, first, issued, reserved);
+        while let Some(queued) = self.late.next(addr) {
+            if is_broken {
+                let behind = "a message sent before this one was not accepted: send both again, in their order";
+                (queued.answerer)(self.told(manner, Err(StoredRefusal::unavailable(behind))), Thread::Other);
+                continue;
+            }
+            let issued = self.parts.ids.next(queued.sending.now_ms);
+            let reserved = self.reserve(&queued.sending, issued).get().await;
+            is_broken = !self.send_one(manner, queued, issued, reserved);
+        }
+    }
+
+    /// Whether what follows may be sent.
+    fn send_one(self: &Arc<Self>, manner: Manner, queued: Queued, issued: Issued, reserved: Result<Reserved, StoreDown>) -> bool {
+        match self.decide(&queued.sending, issued, reserved) {
+            Ok(write) => {
+                self.write(manner, write, queued.answerer);
+                true
+            }
+            Err(outcome) => {
+                let goes_on = outcome.is_ok();
+                (queued.answerer)(self.told(manner, outcome), Thread::Other);
+                goes_on
+            }
+        }
+    }
+
+    fn reserve(&self, sending: &Sending, issued: Issued) -> Answer<Reserved> {
+        self.parts.store.reserve(Reserve {
+            conv: sending.to.conv,
+            from: sending.mid,
+            idem: sending.cid,
+            hash: fingerprint::of_body(&sending.body),
+            id: issued.id,
+            now_ms: sending.now_ms,
+        })
+    }
+
+    /// What is written, or the answer.
+    fn decide(&self, sending: &Sending, issued: Issued, reserved: Result<Reserved, StoreDown>) -> Result<Write, StoredOutcome> {
+        let (id, kind) = match reserved.map_err(|down| Err(down.into()))? {
+            Reserved::New { kind } => (issued.id, kind),
+            Reserved::Retry { id, kind } => (id, kind),
+            Reserved::Duplicate { id, kind, .. } => return Err(Ok(sending.reply(id, kind, flag::DUPLICATE))),
+            refused => return Err(Err(refusal(&refused))),
+        };
+        if issued.lead_ms > LEAD_MS_MAX {
+            return Err(Err(StoredRefusal::rate_limited(issued.lead_ms)));
+        }
+        let taken = lock(&self.rates).take(sending.mid, sending.now_ms);
+        taken.map_err(|wait_ms| Err(StoredRefusal::rate_limited(wait_ms)))?;
+        Ok(sending.write(id, kind))
+    }
+}
+
+impl Sending {
+    pub(super) fn of(request: &StoredRequest<'_>, to: Named, cid: u64, quiet: bool) -> Self {
+        let StoredRequest { mid, addr, now_ms, .. } = *request;
+        Self { addr, mid, to, cid, quiet, body: Bytes::copy_from_slice(request.body), now_ms }
+    }
+
+    fn write(&self, id: u64, kind: ConvKind) -> Write {
+        let (body, quiet) = (self.body.clone(), self.quiet);
+        let body = match self.to.conv {
+            Conv::Group(group) => log_record::Body::Group(GroupMessage { group, body, quiet, op: 0 }),
+            _ => log_record::Body::Direct(DirectMessage { peer: self.to.number, body, quiet }),
+        };
+        let record = LogRecord {
+            id,
+            ts_ms: self.now_ms,
+            from: self.mid,
+            idem: self.cid,
+            hash: fingerprint::of_body(&self.body),
+            trace: Bytes::new(),
+            body: Some(body),
+        };
+        Write { record, conv: self.to.conv, reply: self.reply(id, kind, 0), after: After::Answer }
+    }
+
+    /// The group's own kind counts, whichever the client named.
+    fn reply(&self, id: u64, kind: ConvKind, flags: u16) -> StoredReply {
+        let Self { mid: from, cid, .. } = *self;
+        let ext = Extension { id, from, cid, kind: kind.to_frame(), flags, ..self.to.ext() };
+        StoredReply { ext, ..StoredReply::default() }
+    }
+}
+
+/// Why what was asked for may not be written.
+fn refusal(reserved: &Reserved) -> StoredRefusal {
+    match reserved {
+        Reserved::Conflict => {
+            StoredRefusal::new(Refusal::Conflict, "this cid was used for another message: choose a new one for each message")
+        }
+        Reserved::NotMember => StoredRefusal::not_member(),
+        Reserved::NotOwner => StoredRefusal::denied("only the owner writes to this channel"),
+        Reserved::Blocked => StoredRefusal::new(Refusal::Blocked, "the receiver takes no messages from you"),
+        Reserved::Rebuilding | Reserved::New { .. } | Reserved::Retry { .. } | Reserved::Duplicate { .. } => {
+            StoredRefusal::unavailable("what was sent before is being looked through: nothing was written; try again")
+        }
+    }
+}
