@@ -6,11 +6,13 @@ mod comet_config;
 mod drain;
 mod ground;
 mod http;
+mod inbox_link;
 mod log;
 mod logic_config;
 mod ready;
 mod reload;
 mod shutdown;
+mod stored;
 mod telling;
 mod wire;
 
@@ -34,6 +36,7 @@ use crate::traces::Export;
 use adapters::{Addresses, Link, OneNode};
 use drain::Drain;
 use ground::Ground;
+use stored::Stored;
 use telling::{Telling, Told};
 use wire::{Wire, Wiring};
 
@@ -55,6 +58,7 @@ pub struct Standalone {
     http: JoinHandle<()>,
     http_stop: CancellationToken,
     told: Told,
+    stored: Stored,
     traces: Traces,
     export: Export,
 }
@@ -67,13 +71,15 @@ impl Standalone {
     pub fn start(settings: Settings, level: LogLevel) -> Result<Self> {
         let ground = Ground::open(&settings)?;
         let telling = Telling::prepare(&settings, ground.embedded.clone())?;
-        let logic = ground.logic(&settings, &telling);
         let lanes = Lanes::from(Vec::new());
+        let stored = ground.stored(&settings, &lanes)?;
+        let logic = ground.logic(&settings, &telling, &stored.inbox);
         let wire = Wiring::bind(&settings, &logic, &lanes)?;
-        let link = Link { logic: logic.clone(), runtime: Handle::current(), comets: wire.comets.clone() };
+        let link = Link { logic: logic.clone(), runtime: Handle::current(), comets: wire.comets.clone(), inbox: stored.inbox.clone() };
         let certificates = certificates::load(&settings, None)?;
         let comet = ground.comet(&settings, certificates.clone(), link)?;
-        let job = ground.job(&comet, lanes)?;
+        ground.job(&comet, lanes)?;
+        let stored = stored.start(&comet)?;
         let draining = Arc::new(AtomicBool::new(false));
         let drain = Arc::new(Drain::new(comet.clone(), draining.clone(), settings.comet.drain_rate));
         let nodes = wire.all_nodes(OneNode {
@@ -86,16 +92,17 @@ impl Standalone {
             addresses: Addresses::default(),
         });
         let (feed, hooks) = (telling.feed(), telling.metrics());
-        let api = ground.api(&settings, nodes.clone(), feed.clone())?;
+        let api = ground.api(&settings, nodes.clone(), feed.clone(), &stored.inbox)?;
         let told = telling.start(logic.presence())?;
         let wire = wire.serve(&settings, &comet, &ground.registry, nodes, &api)?;
-        let Ground { started_ms, metrics, access, http_listeners, http, gate, export, traces, log, registry, .. } = ground;
+        let Ground { started_ms, metrics, access, http_listeners, http, gate, export, traces, log, registry, job, .. } = ground;
         let parts = Arc::new(Parts {
             comet,
             registry,
             log: Some(log),
             logic: metrics.clone(),
             job,
+            stored: Some(stored.counts()),
             feed,
             hooks,
             wire: wire.parts(),
@@ -107,7 +114,7 @@ impl Standalone {
         let http_stop = CancellationToken::new();
         let routes = http::routes(&parts, &api, &access, level, &http_stop);
         let http = http::serve(http_listeners, routes, metrics, http_stop.clone());
-        Ok(Self { parts, api, logic, gate, access, drain, wire, settings, certificates, http, http_stop, told, traces, export })
+        Ok(Self { parts, api, logic, gate, access, drain, wire, settings, certificates, http, http_stop, told, stored, traces, export })
     }
 
     /// What runs.

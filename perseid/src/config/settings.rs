@@ -204,15 +204,18 @@ settings! {
         history: History = "all", Kind::Choice(History::WORDS), Reload;
         /// Who may write in channels: `members`, or the `owner` alone.
         post: Post = "owner", Kind::Choice(Post::WORDS), Reload;
-        /// How many messages a user may send per second, over all his sessions. 0: any number.
+        /// How many messages a user may send per second, and as many at once, over all his sessions. 0: any number.
         sends_per_second: u32 = "0", count(0, 1_000_000), Reload;
-        /// How many messages may come at once before that counts. 0: those of two seconds.
-        sends_burst: u32 = "0", count(0, 1_000_000), Reload;
         /// What is applied and not yet written to the store may hold so much memory; above it deliveries wait, answers
         /// to senders do not.
         uncommitted_bytes_max: usize = "64MiB", bytes(MIB, GIB), Restart;
-        /// What the store keeps in memory of heads, members and dedupe, so that it need not be read again.
-        cache_bytes_max: usize = "256MiB", bytes(16 * MIB, 64 * GIB), Restart;
+        /// What the store keeps in memory of where inboxes and conversations stand, so that it need not be read again.
+        cache_bytes_max: usize = "64MiB", bytes(MIB, 64 * GIB), Restart;
+        /// What it keeps in memory of the messages of the last two hours, by which repetitions are known. What does not
+        /// fit is looked up on disk.
+        dedupe_bytes_max: usize = "128MiB", bytes(MIB, 64 * GIB), Restart;
+        /// What stored messages may take on disk; above it the oldest go before their time. 0: no limit.
+        disk_bytes_max: u64 = "0", bytes(0, 64 * TIB), Restart;
     }
 
     /// The push API and what is decided about sessions.

@@ -4,10 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use perseid_comet::Comet;
-use perseid_comet::link::{Answer, Connect, Connected, LogicLink, Refused, Renew, Renewed, Ticket, Upstream};
+use perseid_comet::link::{
+    Answer, Connect, Connected, LogicLink, Refused, Renew, Renewed, RoomTail, RoomTicket, Stored, StoredOutcome, StoredTicket, Ticket,
+    Upstream,
+};
 use perseid_job::{Lane, LaneError, Routes};
 use perseid_logic::{
-    ConnectError, ConnectRequest, DrainProgress, Logic, NodeInfo, Nodes, RenewRequest, Totals, UnknownNode, Verdict,
+    ConnectError, ConnectRequest, DrainProgress, Inbox, Logic, NodeInfo, Nodes, RenewRequest, Totals, UnknownNode, Verdict,
 };
 use perseid_protocol::push::{Delivery, SessionAddr};
 use perseid_protocol::{CloseReason, Refusal, SessionKey};
@@ -16,7 +19,7 @@ use perseid_wire::logic::Comets;
 use tokio::runtime::Handle;
 
 use super::drain::Drain;
-
+use super::inbox_link;
 use crate::clock::unix_ms;
 use crate::gate::Gate;
 
@@ -27,6 +30,8 @@ pub(super) struct Link {
     pub(super) runtime: Handle,
     /// The comets in other processes.
     pub(super) comets: Arc<Comets>,
+    /// Stored messages.
+    pub(super) inbox: Arc<Inbox>,
 }
 
 impl LogicLink for Link {
@@ -57,6 +62,18 @@ impl LogicLink for Link {
         let renewed =
             |outcome: Result<u64, ConnectError>| outcome.map(|expires_at_ms| Renewed { expires_at_ms }).map_err(refused);
         self.answer(self.logic.renew(&request), renewed, ticket, Ticket::renewed)
+    }
+
+    fn stored(&self, request: &Stored<'_>, ticket: StoredTicket) -> Answer<StoredOutcome> {
+        self.ask_stored(request, ticket)
+    }
+
+    fn inbox_head(&self, mid: i64) -> u64 {
+        inbox_link::head(&self.inbox, mid)
+    }
+
+    fn recover_room(&self, room: &str, pos: u64, ticket: RoomTicket) -> Answer<RoomTail> {
+        self.room_tail(room, pos, ticket)
     }
 
     fn disconnect(&self, session: &SessionKey, mid: i64, addr: SessionAddr, reason: Option<CloseReason>) {
@@ -97,7 +114,7 @@ fn connected(accepted: perseid_logic::Connected) -> Connected {
         accepts: accepted.accepts,
         replaced: accepted.replaced,
         expires_at_ms: accepted.expires_at_ms,
-        inbox: None,
+        inbox: accepted.inbox.map(inbox_link::greeting),
     }
 }
 

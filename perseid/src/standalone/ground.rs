@@ -7,12 +7,13 @@ use anyhow::{Context, Result};
 use perseid_comet::{Certificates, Comet};
 use perseid_job::{JobConsumer, Lanes};
 use perseid_log::{EmbeddedLog, EventLog, Start};
-use perseid_logic::{Accept, Access, Api, Feed, Logic, Metrics, Nodes, Traces};
+use perseid_logic::{Accept, Access, Api, Feed, Inbox, Logic, Metrics, Nodes, Snowflake, Traces};
 use perseid_store::{MemoryRegistry, SessionRegistry};
 
 use super::adapters::{CallLane, Link, RegistryRoutes};
 use super::comet_config::{comet_config, node_id};
 use super::logic_config::logic_config;
+use super::stored::{StoredAtEnd, StoredGround};
 use super::telling::Telling;
 use super::{access, log};
 use crate::clock::unix_ms;
@@ -34,6 +35,10 @@ pub(super) struct Ground {
     pub(super) embedded: EmbeddedLog,
     pub(super) log: Arc<dyn EventLog>,
     pub(super) registry: Arc<dyn SessionRegistry>,
+    /// What the job counts.
+    pub(super) job: Arc<perseid_job::Metrics>,
+    /// Where message ids come from.
+    pub(super) ids: Arc<Snowflake>,
 }
 
 impl Ground {
@@ -50,13 +55,29 @@ impl Ground {
         let embedded = log::open(settings)?;
         let log: Arc<dyn EventLog> = Arc::new(embedded.clone());
         let registry: Arc<dyn SessionRegistry> = Arc::new(MemoryRegistry::new());
-        Ok(Self { started_ms, metrics, access, http_listeners, http, gate, export, traces, embedded, log, registry })
+        let job = Arc::new(perseid_job::Metrics::default());
+        let ids = Arc::new(Snowflake::new(settings.node.snowflake_worker));
+        Ok(Self { started_ms, metrics, access, http_listeners, http, gate, export, traces, embedded, log, registry, job, ids })
+    }
+
+    /// Stored messages, as far as the log goes.
+    pub(super) fn stored(&self, settings: &Settings, lanes: &Lanes) -> Result<StoredAtEnd> {
+        StoredAtEnd::open(StoredGround {
+            settings,
+            log: &self.embedded,
+            registry: &self.registry,
+            routes: Arc::new(RegistryRoutes(self.registry.clone())),
+            lanes: lanes.clone(),
+            ids: self.ids.clone(),
+            logic: self.metrics.clone(),
+            job: self.job.clone(),
+        })
     }
 
     /// Who says who a client is.
-    pub(super) fn logic(&self, settings: &Settings, telling: &Telling) -> Arc<Logic> {
+    pub(super) fn logic(&self, settings: &Settings, telling: &Telling, inbox: &Arc<Inbox>) -> Arc<Logic> {
         let logic = Logic::new(self.registry.clone(), self.gate.authenticator(), self.metrics.clone());
-        let logic = Arc::new(telling.told_by(logic));
+        let logic = Arc::new(telling.told_by(logic.keeping(inbox.clone())));
         logic.reload(session_limits(settings));
         logic
     }
@@ -72,23 +93,27 @@ impl Ground {
     }
 
     /// The part that reads the log. It delivers from here on: to `comet`, and to whoever is or comes to be in `lanes`.
-    pub(super) fn job(&self, comet: &Arc<Comet>, lanes: Lanes) -> Result<Arc<perseid_job::Metrics>> {
-        let job = Arc::new(perseid_job::Metrics::default());
+    pub(super) fn job(&self, comet: &Arc<Comet>, lanes: Lanes) -> Result<()> {
         let routes = Arc::new(RegistryRoutes(self.registry.clone()));
         lanes.add(Arc::new(CallLane(comet.clone())));
-        let consumer = JobConsumer::new(routes, lanes, job.clone(), Arc::new(unix_ms)).with_spans(self.export.spans());
-        self.log.subscribe("job", Start::Earliest, Box::new(consumer)).context("can't read the event log")?;
-        Ok(job)
+        let consumer = JobConsumer::new(routes, lanes, self.job.clone(), Arc::new(unix_ms)).with_spans(self.export.spans());
+        self.log.subscribe("job", Start::Earliest, Box::new(consumer)).context("can't read the event log")
     }
 
     /// What takes pushes and answers questions, for all ports.
-    pub(super) fn api(&self, settings: &Settings, nodes: Arc<dyn Nodes>, feed: Option<Arc<Feed>>) -> Result<Arc<Api>> {
+    pub(super) fn api(
+        &self,
+        settings: &Settings,
+        nodes: Arc<dyn Nodes>,
+        feed: Option<Arc<Feed>>,
+        inbox: &Arc<Inbox>,
+    ) -> Result<Arc<Api>> {
         let config = logic_config(settings);
         let (log, registry, metrics) = (self.log.clone(), self.registry.clone(), self.metrics.clone());
         let accept = Accept::new(log.clone(), registry.clone(), nodes.clone(), metrics.clone(), &config);
-        let accept = Arc::new(accept.with_traces(self.traces.clone()));
-        log::restore_idempotency(&*log, &accept, self.started_ms.saturating_sub(config.idempotency_ms))?;
+        let accept = Arc::new(accept.with_traces(self.traces.clone()).with_ids(self.ids.clone()));
+        log::restore(&*log, &accept, inbox, self.started_ms.saturating_sub(config.idempotency_ms))?;
         let api = Api::new(accept, registry, log, nodes, metrics, self.access.clone(), config);
-        Ok(Arc::new(api.with_events(feed).with_traces(self.traces.clone())))
+        Ok(Arc::new(api.with_events(feed).with_inbox(inbox.clone()).with_traces(self.traces.clone())))
     }
 }

@@ -2,8 +2,8 @@
 
 use anyhow::{Context, Result};
 use perseid_log::{EmbeddedConfig, EmbeddedLog, EventLog, Record, Topic};
-use perseid_logic::Accept;
-use perseid_rpc::PushMsg;
+use perseid_logic::{Accept, Inbox};
+use perseid_rpc::{LogRecord, PushMsg};
 use prost::Message;
 
 use super::telling;
@@ -34,12 +34,22 @@ pub(super) fn open(settings: &Settings) -> Result<EmbeddedLog> {
     Ok(log)
 }
 
-/// Idempotency keys hold over a restart: the log knows them.
-pub(super) fn restore_idempotency(log: &dyn EventLog, accept: &Accept, since_ms: u64) -> Result<()> {
+/// Idempotency keys hold over a restart, and ids go on above those that were given: the log knows them.
+pub(super) fn restore(log: &dyn EventLog, accept: &Accept, inbox: &Inbox, since_ms: u64) -> Result<()> {
     let mut restore = |records: &[Record]| {
-        for record in records.iter().filter(|record| record.topic == Topic::Push && record.ts_ms >= since_ms) {
-            if let Ok(push) = PushMsg::decode(record.value.clone()) {
-                accept.restore(&push, record.ts_ms);
+        for record in records.iter().filter(|record| record.ts_ms >= since_ms) {
+            match record.topic {
+                Topic::Push => {
+                    if let Ok(push) = PushMsg::decode(record.value.clone()) {
+                        accept.restore(&push, record.ts_ms);
+                    }
+                }
+                Topic::Log => {
+                    if let Ok(stored) = LogRecord::from_value(&record.value) {
+                        inbox.restore(&stored);
+                    }
+                }
+                Topic::Events => {}
             }
         }
     };

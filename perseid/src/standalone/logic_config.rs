@@ -1,8 +1,8 @@
 //! What logic is told.
 
-use perseid_logic::{Config, GoimConfig};
+use perseid_logic::{Config, GoimConfig, StoredConfig};
 
-use crate::config::{Auth, Settings};
+use crate::config::{Auth, History, Settings};
 
 pub(super) fn logic_config(settings: &Settings) -> Config {
     let logic = &settings.logic;
@@ -21,6 +21,31 @@ pub(super) fn logic_config(settings: &Settings) -> Config {
         hosts: logic.hosts.iter().map(|host| host.to_ascii_lowercase()).collect(),
         origins: logic.origins.clone(),
         goim: goim_config(settings),
+        stored: stored_config(settings),
+    }
+}
+
+/// How long a `cid` is remembered: the store's dedupe is by the hour, and holds this one and the one before.
+const CID_MS: u64 = 3_600_000;
+
+pub(super) fn stored_config(settings: &Settings) -> StoredConfig {
+    let stored = &settings.stored;
+    // The bound of the kind is far below.
+    let keeps = |(kind, count): (&String, &u64)| (kind.clone(), u32::try_from(*count).unwrap_or(u32::MAX));
+    StoredConfig {
+        body_bytes_max: stored.body_bytes_max,
+        page_bytes: stored.page_bytes_max,
+        cid_ms: CID_MS,
+        recall_ms: stored.recall_ms,
+        fanout: stored.fanout_max,
+        inbox_max: stored.inbox_max,
+        inbox_days: stored.inbox_days,
+        history: match stored.history {
+            History::All => perseid_logic::History::All,
+            History::Joined => perseid_logic::History::Joined,
+        },
+        sends_per_second: stored.sends_per_second,
+        recovery: settings.rooms.recovery.iter().map(keeps).collect(),
     }
 }
 

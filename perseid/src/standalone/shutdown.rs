@@ -54,12 +54,13 @@ impl Standalone {
         let telling = tokio::task::spawn_blocking(move || told.finish(within));
         let _ = telling.await;
 
-        let (log, comets, comet) = (parts.log.clone(), self.wire.comets().clone(), comet.clone());
+        let (log, comets, comet, stored) = (parts.log.clone(), self.wire.comets().clone(), comet.clone(), self.stored);
         // Both join threads.
         let closing = tokio::task::spawn_blocking(move || {
             if let Some(log) = log {
                 log.close();
             }
+            stored.close();
             // What was handed over to comets elsewhere is on its way.
             comets.drain_lanes(LANES_WAIT);
             comet.stop();

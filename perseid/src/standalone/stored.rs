@@ -1,0 +1,143 @@
+//! Stored messages: the store, the job that fills it from the log, and what logic asks of it.
+
+use std::sync::{Arc, OnceLock};
+
+use anyhow::{Context, Result};
+use perseid_comet::Comet;
+use perseid_job::inbox::{Inbox as InboxAtEnd, InboxJob, InboxMetrics, Ports, RoomKeep};
+use perseid_job::{Lanes, Routes};
+use perseid_log::{Cursor, EmbeddedLog, EventLog, Start};
+use perseid_logic::{Inbox, InboxParts, Metrics, Relay, Snowflake};
+use perseid_protocol::push::Delivery;
+use perseid_store::SessionRegistry;
+use perseid_store::stored::Store;
+use perseid_store::stored::config::{Retention, StoredConfig};
+use perseid_store::stored::embedded::EmbeddedStore;
+use tokio::runtime::Handle;
+
+use super::logic_config::stored_config;
+use crate::clock::unix_ms;
+use crate::config::{Post, Settings};
+
+/// The folder of the store in the data directory.
+const STORE_DIR: &str = "store";
+/// Up to here the store holds for good what the log has; the log keeps what follows.
+const CURSOR: &str = "store";
+const DAY_MS: u64 = 24 * 3_600_000;
+
+/// Stored messages, filled up to the end of the log; nobody is delivered to yet.
+pub(super) struct StoredAtEnd {
+    pub(super) inbox: Arc<Inbox>,
+    pub(super) store: Arc<EmbeddedStore>,
+    pub(super) metrics: Arc<InboxMetrics>,
+    at_end: InboxAtEnd,
+    comet: Arc<OnceLock<Arc<Comet>>>,
+}
+
+/// What stored messages stand on.
+pub(super) struct StoredGround<'a> {
+    pub(super) settings: &'a Settings,
+    pub(super) log: &'a EmbeddedLog,
+    pub(super) registry: &'a Arc<dyn SessionRegistry>,
+    pub(super) routes: Arc<dyn Routes>,
+    pub(super) lanes: Lanes,
+    pub(super) ids: Arc<Snowflake>,
+    pub(super) logic: Arc<Metrics>,
+    pub(super) job: Arc<perseid_job::Metrics>,
+}
+
+impl StoredAtEnd {
+    /// Opens the store and applies what the log has and it has not.
+    pub(super) fn open(ground: StoredGround<'_>) -> Result<Self> {
+        let StoredGround { settings, log, registry, routes, lanes, ids, logic, job } = ground;
+        let events: Arc<dyn EventLog> = Arc::new(log.clone());
+        let cursor = log.cursor(CURSOR, Start::Earliest).context("can't read the event log")?;
+        let dir = settings.node.data_dir.join(STORE_DIR);
+        let store = EmbeddedStore::open(&dir, store_config(settings), Arc::new(unix_ms)).context("can't open the store")?;
+        let store = Arc::new(store);
+        let metrics = Arc::new(InboxMetrics::default());
+        let comet: Arc<OnceLock<Arc<Comet>>> = Arc::default();
+        let asleep = comet.clone();
+        let ports = Ports {
+            inbox_metrics: metrics.clone(),
+            wake: Arc::new(move || {
+                if let Some(comet) = asleep.get() {
+                    comet.wake();
+                }
+            }),
+            durable: Arc::new(move |offset| keep_from(&*cursor, offset)),
+            ..Ports::new(store.clone(), routes, lanes.clone(), job, Arc::new(unix_ms))
+        };
+        let config = stored_config(settings);
+        let keep = RoomKeep::new(config.recovery.iter().map(|(kind, count)| (kind.as_str().into(), *count)));
+        let at_end = InboxAtEnd::catch_up(events.clone(), ports, keep).context("can't apply the event log to the store")?;
+        let parts = InboxParts {
+            store: store.clone(),
+            log: events,
+            registry: registry.clone(),
+            relay: Arc::new(LaneRelay(lanes)),
+            ids,
+            metrics: logic,
+            runtime: Handle::current(),
+        };
+        let inbox = Inbox::new(parts, config);
+        Ok(Self { inbox, store, metrics, at_end, comet })
+    }
+
+    /// Delivers from here on, to `comet` among others.
+    pub(super) fn start(self, comet: &Arc<Comet>) -> Result<Stored> {
+        let _ = self.comet.set(comet.clone());
+        let job = self.at_end.start().context("can't deliver stored messages")?;
+        Ok(Stored { inbox: self.inbox, store: self.store, metrics: self.metrics, job })
+    }
+}
+
+/// Stored messages that are delivered.
+pub(super) struct Stored {
+    pub(super) inbox: Arc<Inbox>,
+    pub(super) store: Arc<EmbeddedStore>,
+    pub(super) metrics: Arc<InboxMetrics>,
+    job: InboxJob,
+}
+
+impl Stored {
+    /// Ends after the log was closed: what it has was applied, and is written.
+    pub(super) fn close(mut self) {
+        self.job.stop();
+        self.store.close();
+    }
+}
+
+fn keep_from(cursor: &dyn Cursor, offset: u64) {
+    if let Err(error) = cursor.store(offset) {
+        tracing::error!(%error, "the log could not be told what the store holds");
+    }
+}
+
+fn store_config(settings: &Settings) -> StoredConfig {
+    let stored = &settings.stored;
+    StoredConfig {
+        retention: Retention {
+            inbox_rows_max: stored.inbox_max,
+            inbox_age_ms: stored.inbox_days * DAY_MS,
+            timeline_rows_max: stored.timeline_max,
+            timeline_age_ms: stored.timeline_days * DAY_MS,
+            disk_bytes_max: stored.disk_bytes_max,
+            // Whoever reads the log again finds who was a member then.
+            left_age_ms: settings.log.retention_ms.saturating_add(DAY_MS),
+        },
+        members_post: stored.post == Post::Members,
+        cache_bytes_max: stored.cache_bytes_max,
+        dedupe_bytes_max: stored.dedupe_bytes_max,
+        ..StoredConfig::default()
+    }
+}
+
+/// logic → comets: what is never stored takes the way of the job's deliveries.
+struct LaneRelay(Lanes);
+
+impl Relay for LaneRelay {
+    fn relay(&self, deliveries: Vec<Delivery>) {
+        perseid_job::hand_over(&self.0, deliveries);
+    }
+}
