@@ -1,4 +1,4 @@
-//! What Perseid's parts remember of each other, behind traits: who is online, and where.
+//! What Perseid's parts remember, behind traits: who is online and where ([`SessionRegistry`]), and stored messages ([`stored`]).
 //!
 //! One trait, [`SessionRegistry`], with one contract test (`tests/registry_contract.rs`), and one implementation so far:
 //! [`MemoryRegistry`], for one process that holds everything. An implementation over a shared store goes behind the same

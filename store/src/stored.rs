@@ -3,9 +3,33 @@
 //! [`Store`] is the port; what it is given and what it gives are values: [`conv`], [`step`] (what jobs apply), [`read`] (what
 //! logic asks). One contract test (`tests/stored_contract.rs`) holds for every implementation.
 
+mod cache;
+pub mod config;
 pub mod conv;
+mod conv_bucket;
+mod conv_rules;
+mod cursors;
+mod dedupe;
+mod engine;
+pub mod event;
+mod found;
+mod group_rules;
+mod guards;
+mod keys;
+mod kv;
+mod lists;
+mod memory;
 pub mod read;
+mod reads;
+mod reserve;
+mod rows;
 pub mod step;
+mod sweep;
+pub mod testing;
+mod user_bucket;
+
+pub use config::{Clock, Retention, StoredConfig};
+pub use memory::{MemoryConfig, MemoryStore};
 
 use conv::Conv;
 use read::{

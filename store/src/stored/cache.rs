@@ -1,0 +1,78 @@
+//! A bounded map of what was used lately.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+
+/// Two generations: what is used moves to the young one; when that is full it becomes the old one, and the old one goes.
+pub(crate) struct Cache<K, V> {
+    young: HashMap<K, V>,
+    old: HashMap<K, V>,
+    /// Weight of the young generation at which it is full.
+    weight_max: usize,
+    weight: usize,
+}
+
+impl<K: Hash + Eq + Copy, V: Clone> Cache<K, V> {
+    /// At most twice this weight.
+    pub(crate) fn new(weight_max: usize) -> Self {
+        Self { young: HashMap::new(), old: HashMap::new(), weight_max, weight: 0 }
+    }
+
+    /// A copy of the value.
+    pub(crate) fn get(&mut self, key: &K, weight: usize) -> Option<V> {
+        if let Some(value) = self.young.get(key) {
+            return Some(value.clone());
+        }
+        let value = self.old.remove(key)?;
+        self.insert(*key, value.clone(), weight);
+        Some(value)
+    }
+
+    /// Whether it is there; does not count as use.
+    pub(crate) fn contains(&self, key: &K) -> bool {
+        self.young.contains_key(key) || self.old.contains_key(key)
+    }
+
+    /// Remembers a value.
+    pub(crate) fn insert(&mut self, key: K, value: V, weight: usize) {
+        if self.young.insert(key, value).is_none() {
+            self.old.remove(&key);
+            self.weight += weight;
+        }
+        if self.weight > self.weight_max {
+            self.old = std::mem::take(&mut self.young);
+            self.weight = 0;
+        }
+    }
+
+    /// Forgets a value.
+    pub(crate) fn remove(&mut self, key: &K) {
+        self.young.remove(key);
+        self.old.remove(key);
+    }
+
+    /// Forgets everything.
+    pub(crate) fn clear(&mut self) {
+        self.young.clear();
+        self.old.clear();
+        self.weight = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_used_stays() {
+        let mut cache = Cache::new(10);
+        for number in 0..100_u32 {
+            cache.insert(number, number, 1);
+            assert_eq!(cache.get(&0, 1), Some(0));
+            assert!(cache.young.len() + cache.old.len() <= 22);
+        }
+        assert!(!cache.contains(&50) && cache.contains(&99));
+        cache.remove(&99);
+        assert!(!cache.contains(&99));
+    }
+}

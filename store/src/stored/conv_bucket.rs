@@ -1,0 +1,186 @@
+//! A bucket of conversations: what it keeps in memory over its rows, and how a step is applied whole or not at all.
+
+use std::sync::Arc;
+
+use super::cache::Cache;
+use super::config::StoredConfig;
+use super::conv::{Conv, ConvKind};
+use super::dedupe::Dedupe;
+use super::guards::Guards;
+use super::keys;
+use super::kv::{Broken, Rows};
+use super::reserve::Reservations;
+use super::rows::{Attrs, Member, TimelineMeta, TimelineRow};
+use super::step::{Bucket, ConvDone, ConvOp, Step, StepError};
+
+/// What a head costs in memory, about.
+const HEAD_BYTES: usize = 160;
+
+/// Where a conversation stands.
+#[derive(Clone, Debug)]
+pub(crate) struct ConvState {
+    /// Newest position; 0: nothing ever came.
+    pub(crate) head: u64,
+    /// Oldest position still kept; head + 1 when none is.
+    pub(crate) floor: u64,
+    /// Id of what stands at the head.
+    pub(crate) id: u64,
+    /// What it is, where there is something to know.
+    pub(crate) attrs: Option<Arc<Attrs>>,
+}
+
+impl ConvState {
+    /// The group, if it is there.
+    pub(crate) fn group(&self) -> Option<&Arc<Attrs>> {
+        self.attrs.as_ref().filter(|attrs| attrs.alive)
+    }
+}
+
+/// A bucket of conversations.
+pub(crate) struct ConvBucket {
+    pub(crate) rows: Rows,
+    pub(crate) guards: Guards,
+    pub(crate) dedupe: Dedupe,
+    pub(crate) reservations: Reservations,
+    pub(crate) config: Arc<StoredConfig>,
+    states: Cache<Conv, ConvState>,
+    members: Cache<u64, Arc<[u64]>>,
+}
+
+impl ConvBucket {
+    /// The bucket as its rows have it. `boot`: the life of the store; `seed`: for the hash of dedupe, if it has none.
+    pub(crate) fn load(rows: Rows, number: u32, boot: u64, seed: [u64; 2], config: &Arc<StoredConfig>) -> Result<Self, Broken> {
+        let mut rows = rows;
+        let guards = Guards::load(&rows, Bucket::Conv(number), boot)?;
+        let dedupe = Dedupe::load(&mut rows, config.dedupe_bytes_max, seed)?;
+        Ok(Self {
+            rows,
+            guards,
+            dedupe,
+            reservations: Reservations::new(config.reservation_bytes_max),
+            config: config.clone(),
+            states: Cache::new(config.cache_bytes_max / 4),
+            members: Cache::new(config.cache_bytes_max / 8),
+        })
+    }
+
+    /// Applies a step.
+    pub(crate) fn step(&mut self, step: &Step<ConvOp>) -> Result<Vec<ConvDone>, StepError> {
+        let guard = self.guards.check(step.partition, step.boot, step.prev)?;
+        self.begin();
+        let mut done = Vec::with_capacity(step.items.len());
+        for op in &step.items {
+            let fresh = op.offset > guard;
+            let outcome = if fresh { self.apply(op) } else { self.find_again(op) };
+            match outcome {
+                Ok(outcome) => done.push(ConvDone { offset: op.offset, fresh, outcome }),
+                Err(broken) => {
+                    self.roll_back();
+                    return Err(StepError::Down(broken.0));
+                }
+            }
+        }
+        let last = step.items.last().map_or(step.last, |op| op.offset.max(step.last));
+        self.guards.raise(&mut self.rows, step.partition, last);
+        Ok(done)
+    }
+
+    /// From here on changes can be taken back.
+    pub(crate) fn begin(&mut self) {
+        self.rows.begin();
+        self.dedupe.begin();
+    }
+
+    /// Takes back what was changed since [`ConvBucket::begin`].
+    pub(crate) fn roll_back(&mut self) {
+        self.rows.roll_back();
+        self.dedupe.roll_back();
+        self.states.clear();
+        self.members.clear();
+    }
+
+    /// Where a conversation stands.
+    pub(crate) fn state(&mut self, conv: Conv) -> Result<ConvState, Broken> {
+        if let Some(state) = self.states.get(&conv, HEAD_BYTES) {
+            return Ok(state);
+        }
+        let state = read_state(&self.rows, conv)?;
+        self.states.insert(conv, state.clone(), HEAD_BYTES);
+        Ok(state)
+    }
+
+    /// Remembers where a conversation stands.
+    pub(crate) fn set_state(&mut self, conv: Conv, state: ConvState) {
+        self.states.insert(conv, state, HEAD_BYTES);
+    }
+
+    /// Whether a conversation's state is in memory; of a group, its members too.
+    pub(crate) fn is_warm(&self, conv: Conv) -> bool {
+        let members_known = match conv {
+            Conv::Group(id) => self.members.contains(&id),
+            Conv::Direct { .. } | Conv::Room(_) => true,
+        };
+        members_known && self.states.contains(&conv)
+    }
+
+    /// The members of a group now, ascending.
+    pub(crate) fn members_now(&mut self, group: u64) -> Result<Arc<[u64]>, Broken> {
+        if let Some(members) = self.members.get(&group, 0) {
+            return Ok(members);
+        }
+        let mut members = Vec::new();
+        for row in self.rows.prefix(keys::members(group)) {
+            let (key, value) = row?;
+            if Member::from_bytes(&value)?.since().is_some() {
+                members.push(key.last_u64());
+            }
+        }
+        let members: Arc<[u64]> = members.into();
+        self.set_members_now(group, members.clone());
+        Ok(members)
+    }
+
+    /// Remembers the members of a group.
+    pub(crate) fn set_members_now(&mut self, group: u64, members: Arc<[u64]>) {
+        let weight = 64 + members.len() * 8;
+        self.members.insert(group, members, weight);
+    }
+
+    /// A member of a group, or somebody who was one.
+    pub(crate) fn member(&self, group: u64, mid: u64) -> Result<Member, Broken> {
+        self.rows.get(&keys::member(group, mid))?.map_or(Ok(Member::default()), |row| Member::from_bytes(&row))
+    }
+
+    /// A row of a timeline.
+    pub(crate) fn row(&self, conv: Conv, pos: u64) -> Result<Option<TimelineRow>, Broken> {
+        if pos == 0 {
+            return Ok(None);
+        }
+        self.rows.get(&keys::timeline_row(conv, pos))?.map(|row| TimelineRow::from_bytes(&row)).transpose()
+    }
+}
+
+/// Where a conversation stands, by its rows.
+pub(crate) fn read_state(rows: &Rows, conv: Conv) -> Result<ConvState, Broken> {
+    let attrs = rows.get(&keys::attrs(conv))?.map(|row| Attrs::from_bytes(&row)).transpose()?.map(Arc::new);
+    let Some((key, value)) = rows.layers().last(keys::timeline(conv))? else {
+        return Ok(ConvState { head: 0, floor: 1, id: 0, attrs });
+    };
+    let meta_row = if key.last_u64() == 0 { Some(value.clone()) } else { rows.get(&keys::timeline_row(conv, 0))? };
+    let meta = meta_row.map(|row| TimelineMeta::from_bytes(&row)).transpose()?;
+    let floor = meta.map_or(1, |meta| meta.floor);
+    if key.last_u64() == 0 {
+        let (head, id) = meta.map_or((0, 0), |meta| (meta.head, meta.id));
+        return Ok(ConvState { head, floor, id, attrs });
+    }
+    Ok(ConvState { head: key.last_u64(), floor, id: TimelineRow::from_bytes(&value)?.id, attrs })
+}
+
+/// What a conversation is, as far as its attributes tell.
+pub(crate) fn kind_of(conv: Conv, state: &ConvState) -> ConvKind {
+    match conv {
+        Conv::Direct { .. } => ConvKind::Direct,
+        Conv::Room(_) => ConvKind::Room,
+        Conv::Group(_) => state.attrs.as_ref().map_or(ConvKind::Group, |attrs| attrs.kind),
+    }
+}

@@ -1,0 +1,34 @@
+//! What the rules stand on: an ordered map of bytes, in layers.
+//!
+//! What was applied lies in the topmost layer until a committer takes it ([`Rows::freeze`]) and has brought it into the base
+//! ([`Rows::thaw`]); reads go through all of them. Without a base the topmost layer is the store.
+
+mod key;
+mod layers;
+mod scan;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+pub(crate) use key::Key;
+pub(crate) use layers::{Layer, Rows, View};
+
+/// The store below can't be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Broken(pub(crate) String);
+
+/// Rows of a range, in the order asked for.
+pub(crate) type BaseRows<'a> = Box<dyn Iterator<Item = Result<(Key, Bytes), Broken>> + 'a>;
+
+/// What survives the process: committed rows.
+pub(crate) trait Base: Send + Sync {
+    /// The value of a key.
+    fn get(&self, key: &Key) -> Result<Option<Bytes>, Broken>;
+
+    /// The rows from `from` to `to`, both included, ascending or descending.
+    fn range(&self, from: Key, to: Key, descending: bool) -> BaseRows<'_>;
+}
+
+/// A base that several threads read.
+pub(crate) type SharedBase = Arc<dyn Base>;

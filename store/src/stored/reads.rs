@@ -1,0 +1,191 @@
+//! Pages of inboxes and timelines. A bucket is held only to learn what is where; rows are read when it is free for others again.
+
+use bytes::Bytes;
+use perseid_protocol::frame::{EXTENDED_HEADER_LEN, flag};
+
+use super::conv::Conv;
+use super::conv_bucket::{ConvBucket, kind_of};
+use super::engine::Engine;
+use super::keys;
+use super::kv::{Broken, View};
+use super::read::{InboxPage, InboxView, Message, OutOfRange, PageBound, Pull, PullError, PullFrom, TimelinePage};
+use super::rows::{Ref, TimelineRow};
+
+/// A page never holds more messages, whatever is asked for.
+const PAGE_MESSAGES_MAX: u64 = 1_000;
+
+fn messages_max(bound: PageBound) -> u64 {
+    (bound.messages_max as u64).clamp(1, PAGE_MESSAGES_MAX)
+}
+
+/// Fills a page up to its bound; the first message always fits.
+struct Filling {
+    messages: Vec<Message>,
+    bytes: usize,
+    bytes_max: usize,
+}
+
+impl Filling {
+    fn new(bound: PageBound) -> Self {
+        Self { messages: Vec::new(), bytes: 0, bytes_max: bound.bytes_max }
+    }
+
+    /// Takes a message; gives whether it fitted.
+    fn take(&mut self, message: Message) -> bool {
+        let bytes = self.bytes.saturating_add(EXTENDED_HEADER_LEN + message.body.len());
+        if bytes > self.bytes_max && !self.messages.is_empty() {
+            return false;
+        }
+        self.bytes = bytes;
+        self.messages.push(message);
+        true
+    }
+}
+
+/// A position whose row is not there any more.
+fn gone(pos: u64, conv: Option<Conv>, conv_pos: u64, kind: u16) -> Message {
+    let (id, ts_ms, from, cid, op) = (0, 0, 0, 0, 0);
+    Message { pos, id, ts_ms, conv, conv_pos, from, cid, kind, op, flags: flag::GONE, body: Bytes::new() }
+}
+
+struct InboxRange {
+    inbox: InboxView,
+    start: u64,
+    end: u64,
+    view: View,
+}
+
+impl Engine {
+    fn inbox_range(&self, mid: u64, after: u64, bound: PageBound) -> Result<Result<InboxRange, OutOfRange>, Broken> {
+        let mut user = self.user(mid);
+        let inbox = user.inbox(mid)?;
+        if after > inbox.head {
+            return Ok(Err(OutOfRange::AboveHead(inbox)));
+        }
+        if after != 0 && after + 1 < inbox.floor {
+            return Ok(Err(OutOfRange::TooOld(inbox)));
+        }
+        let start = if after == 0 { inbox.floor } else { after + 1 };
+        let end = inbox.head.min(start.saturating_add(messages_max(bound) - 1));
+        let view = user.rows.view(keys::inbox_row(mid, start), keys::inbox_row(mid, end));
+        Ok(Ok(InboxRange { inbox, start, end, view }))
+    }
+
+    /// The messages after a position; 0: from the floor.
+    pub(crate) fn sync(&self, mid: u64, after: u64, bound: PageBound) -> Result<Result<InboxPage, OutOfRange>, Broken> {
+        let InboxRange { inbox, start, end, view } = match self.inbox_range(mid, after, bound)? {
+            Ok(range) => range,
+            Err(out_of_range) => return Ok(Err(out_of_range)),
+        };
+        let mut page = Filling::new(bound);
+        let mut next = start;
+        for row in view.layers().range(keys::inbox_row(mid, start), keys::inbox_row(mid, end), false) {
+            let (key, value) = row?;
+            // Rows are dense; what was trimmed since the range was fixed is there as GONE.
+            while next < key.last_u64() && page.take(gone(next, None, 0, 0)) {
+                next += 1;
+            }
+            if next != key.last_u64() || !page.take(self.resolve(Ref::from_bytes(&value, mid)?, next)?) {
+                break;
+            }
+            next += 1;
+        }
+        let more = page.messages.last().map_or(start <= inbox.head, |last| last.pos < inbox.head);
+        Ok(Ok(InboxPage { inbox, messages: page.messages, more }))
+    }
+
+    /// A reference with its body.
+    fn resolve(&self, reference: Ref, pos: u64) -> Result<Message, Broken> {
+        let place = reference.conv.filter(|_| reference.conv_pos != 0);
+        let mut message = reference.into_message(pos);
+        let Some(conv) = place else { return Ok(message) };
+        match self.timeline_row(conv, message.conv_pos)?.filter(|row| !row.gone) {
+            Some(row) => message.body = row.body,
+            None => {
+                message.flags |= flag::GONE;
+                message.body = Bytes::new();
+            }
+        }
+        Ok(message)
+    }
+
+    /// A row of a timeline.
+    pub(crate) fn timeline_row(&self, conv: Conv, pos: u64) -> Result<Option<TimelineRow>, Broken> {
+        if pos == 0 {
+            return Ok(None);
+        }
+        let key = keys::timeline_row(conv, pos);
+        let view = self.conv(conv).rows.view(key, key);
+        view.layers().get(&key)?.map(|row| TimelineRow::from_bytes(&row)).transpose()
+    }
+
+    /// A part of a timeline.
+    pub(crate) fn pull(&self, pull: &Pull) -> Result<Result<TimelinePage, PullError>, Broken> {
+        let mut bucket = self.conv(pull.conv);
+        let state = bucket.state(pull.conv)?;
+        let Some(floor) = floor_for(&mut bucket, pull, state.floor)? else { return Ok(Err(PullError::NotMember)) };
+        let (kind, head) = (kind_of(pull.conv, &state), state.head);
+        let floor = floor.min(head + 1);
+        let (start, end) = match range_of(pull, floor, head) {
+            Ok(range) => range,
+            Err(error) => return Ok(Err(error)),
+        };
+        let (from, to) = (keys::timeline_row(pull.conv, start), keys::timeline_row(pull.conv, end));
+        let view = bucket.rows.view(from, to);
+        drop(bucket);
+        let descending = matches!(pull.from, PullFrom::Before(_));
+        let mut page = Filling::new(pull.bound);
+        for row in view.layers().range(from, to, descending) {
+            let (key, value) = row?;
+            if !page.take(TimelineRow::from_bytes(&value)?.into_message(pull.conv, key.last_u64())) {
+                break;
+            }
+        }
+        let mut messages = page.messages;
+        let last = messages.last().map(|message| message.conv_pos);
+        let more = match last {
+            Some(last) if descending => last > floor,
+            Some(last) => last < head,
+            None => false,
+        };
+        if descending {
+            messages.reverse();
+        }
+        Ok(Ok(TimelinePage { kind, head, floor, messages, more }))
+    }
+}
+
+/// Oldest position that the reader may see; `None`: he may see nothing.
+fn floor_for(bucket: &mut ConvBucket, pull: &Pull, floor: u64) -> Result<Option<u64>, Broken> {
+    Ok(match pull.conv {
+        Conv::Direct { lo, hi } => [0, lo, hi].contains(&pull.reader).then_some(floor),
+        Conv::Room(_) => Some(floor),
+        Conv::Group(group) => {
+            if bucket.state(pull.conv)?.group().is_none() {
+                return Ok(None);
+            }
+            match (pull.reader, bucket.member(group, pull.reader)?.since()) {
+                (0, _) => Some(floor),
+                (_, None) => None,
+                (_, Some(since)) => Some(if pull.since_joined { floor.max(since) } else { floor }),
+            }
+        }
+    })
+}
+
+/// The positions of a page, both included; the first is above the second if there are none.
+fn range_of(pull: &Pull, floor: u64, head: u64) -> Result<(u64, u64), PullError> {
+    let rows = messages_max(pull.bound);
+    match pull.from {
+        PullFrom::After(0) => Ok((floor, head.min(floor.saturating_add(rows - 1)))),
+        PullFrom::After(pos) if pos > head => Err(PullError::AboveHead { head }),
+        PullFrom::After(pos) if pos + 1 < floor => Err(PullError::TooOld { floor, head }),
+        PullFrom::After(pos) => Ok((pos + 1, head.min((pos + 1).saturating_add(rows - 1)))),
+        PullFrom::Before(pos) if pos > head + 1 => Err(PullError::AboveHead { head }),
+        PullFrom::Before(pos) if pos != 0 && pos < floor => Err(PullError::TooOld { floor, head }),
+        PullFrom::Before(pos) => {
+            let end = if pos == 0 { head } else { pos - 1 };
+            Ok(((end + 1).saturating_sub(rows).max(floor), end))
+        }
+    }
+}

@@ -1,0 +1,6 @@
+//! What every store of stored messages must do, whatever it stands on.
+
+#[path = "stored_contract/basics.rs"]
+mod basics;
+#[path = "stored_contract/bench.rs"]
+mod bench;
