@@ -102,13 +102,13 @@ impl Batches {
         self.batches.iter().map(|batch| batch.deliveries.len()).max().unwrap_or(0)
     }
 
-    fn of_mut(&mut self, node: u32) -> Option<&mut Vec<Delivery>> {
+    pub(crate) fn of_mut(&mut self, node: u32) -> Option<&mut Vec<Delivery>> {
         let index = self.batches.binary_search_by_key(&node, |batch| batch.node).ok()?;
         self.batches.get_mut(index).map(|batch| &mut batch.deliveries)
     }
 
     /// To every comet, but a push to a room only to those that may hold it. Gives how many those are.
-    fn put_everywhere(&mut self, target: &Target, push: &Arc<Push>) -> u64 {
+    pub(crate) fn put_everywhere(&mut self, target: &Target, push: &Arc<Push>) -> u64 {
         let mut count = 0;
         for batch in &mut self.batches {
             if let (Target::Room(room), Some(rooms)) = (target, &batch.rooms)

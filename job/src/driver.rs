@@ -6,22 +6,18 @@ use perseid_log::{Clock, Consumer, Record, Topic};
 use perseid_protocol::trace::Spans;
 use tracing::warn;
 
-use crate::dispatch::{Batches, Counts, Dispatcher, Routes};
-use crate::lane::{Lane, LaneError, Lanes};
-use crate::metrics::{DropReason, Metrics};
+use crate::dispatch::{Counts, Dispatcher, Routes};
+use crate::lane::Lanes;
+use crate::metrics::Metrics;
+use crate::outlet::Outlet;
 
-/// A batch for one comet is handed over at the latest when it has this many deliveries.
-const BATCH_DELIVERIES_MAX: usize = 4096;
 /// At most one line about dead records in this time, ms.
 const DEAD_LOG_MS: u64 = 10_000;
 
 /// The job as a consumer of the event log.
 pub struct JobConsumer {
     dispatcher: Dispatcher,
-    lanes: Lanes,
-    /// What `batches` was made of, and at which version.
-    known: (u64, Arc<[Arc<dyn Lane>]>),
-    batches: Batches,
+    outlet: Outlet,
     metrics: Arc<Metrics>,
     clock: Clock,
     dead_log: Seldom,
@@ -33,19 +29,8 @@ impl JobConsumer {
     ///
     /// `clock` gives unix ms: expiry and lag are told by it.
     pub fn new(routes: Arc<dyn Routes>, lanes: impl Into<Lanes>, metrics: Arc<Metrics>, clock: Clock) -> Self {
-        let lanes = lanes.into();
-        let known = (lanes.version(), lanes.all());
-        let batches = Batches::of_lanes(&known.1);
-        Self { dispatcher: Dispatcher::new(routes), lanes, known, batches, metrics, clock, dead_log: Seldom::default() }
-    }
-
-    /// Comets that came or went. Nothing stands in the batches between two calls of the log.
-    fn look_at_lanes(&mut self) {
-        let version = self.lanes.version();
-        if version != self.known.0 {
-            self.known = (version, self.lanes.all());
-            self.batches = Batches::of_lanes(&self.known.1);
-        }
+        let outlet = Outlet::new(lanes.into());
+        Self { dispatcher: Dispatcher::new(routes), outlet, metrics, clock, dead_log: Seldom::default() }
     }
 
     /// Tells `spans` what is done for pushes that are sampled.
@@ -55,42 +40,27 @@ impl JobConsumer {
     }
 
     fn hand_over(&mut self, counts: &mut Counts) {
-        for (node, batch) in self.batches.drain() {
-            let deliveries = batch.len();
-            self.metrics.add_batch(deliveries);
-            // Both were made of the same nodes in the same order.
-            let lanes = &self.known.1;
-            let Ok(index) = lanes.binary_search_by_key(&node, |lane| lane.node()) else { continue };
-            if let Err(error) = lanes[index].deliver(batch) {
-                let (reason, dropped) = match error {
-                    LaneError::Full { dropped } => (DropReason::LaneFull, dropped),
-                    LaneError::Broken { dropped } => (DropReason::LaneBroken, dropped),
-                };
-                let dropped = dropped.min(deliveries);
-                counts.deliveries = counts.deliveries.saturating_sub(dropped as u64);
-                counts.drop(reason, dropped);
-            }
-        }
+        self.outlet.hand_over(&self.metrics, counts);
         self.dispatcher.handed_over();
     }
 }
 
 impl Consumer for JobConsumer {
     fn on_records(&mut self, records: &[Record]) {
-        self.look_at_lanes();
+        self.outlet.look_at_lanes();
         let now_ms = (self.clock)();
         let mut counts = Counts::default();
         let (mut count, mut dead) = (0, 0);
         for record in records.iter().filter(|record| record.topic == Topic::Push) {
             count += 1;
-            if let Err(error) = self.dispatcher.dispatch(&record.value, now_ms, &mut self.batches, &mut counts) {
+            if let Err(error) = self.dispatcher.dispatch(&record.value, now_ms, &mut self.outlet.batches, &mut counts) {
                 dead += 1;
                 if let Some(suppressed) = self.dead_log.take(now_ms) {
                     let offset = record.offset;
                     warn!(offset, suppressed, %error, "a push record makes no sense and was skipped");
                 }
             }
-            if self.batches.longest() >= BATCH_DELIVERIES_MAX {
+            if self.outlet.is_full() {
                 self.hand_over(&mut counts);
             }
         }
@@ -103,14 +73,14 @@ impl Consumer for JobConsumer {
 
 /// Lets something through at most once in [`DEAD_LOG_MS`].
 #[derive(Default)]
-struct Seldom {
+pub(crate) struct Seldom {
     next_ms: u64,
     suppressed: u64,
 }
 
 impl Seldom {
     /// How many were held back since the last time, if it may be said now.
-    fn take(&mut self, now_ms: u64) -> Option<u64> {
+    pub(crate) fn take(&mut self, now_ms: u64) -> Option<u64> {
         if now_ms < self.next_ms {
             self.suppressed += 1;
             return None;

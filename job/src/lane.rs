@@ -62,6 +62,10 @@ pub trait Lane: Send + Sync {
     /// # Errors
     /// How much of it was dropped, and why.
     fn deliver(&self, batch: Vec<Delivery>) -> Result<(), LaneError>;
+
+    /// Has the comet look what its extended sessions have missed. In one process nothing is lost without the end of all
+    /// sessions: there it is nothing.
+    fn resync(&self) {}
 }
 
 /// Why a transport did not deliver.

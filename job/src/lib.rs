@@ -16,8 +16,10 @@
 
 pub mod dispatch;
 pub mod driver;
+pub mod inbox;
 pub mod lane;
 pub mod metrics;
+mod outlet;
 
 pub use dispatch::{Batches, Counts, Dead, Dispatcher, Routes};
 pub use driver::JobConsumer;

@@ -99,14 +99,19 @@ impl Metrics {
     pub(crate) fn add(&self, records: u64, dead: u64, counts: &Counts, offset: u64, lag_ms: u64) {
         self.records.fetch_add(records, Relaxed);
         self.dead.fetch_add(dead, Relaxed);
+        self.add_counts(counts);
+        self.lag_ms.store(lag_ms, Relaxed);
+        self.offset.store(offset, Relaxed);
+    }
+
+    /// Adds what became of deliveries.
+    pub(crate) fn add_counts(&self, counts: &Counts) {
         self.deliveries.fetch_add(counts.deliveries, Relaxed);
         for (total, count) in self.drops.iter().zip(counts.drops) {
             if count > 0 {
                 total.fetch_add(count, Relaxed);
             }
         }
-        self.lag_ms.store(lag_ms, Relaxed);
-        self.offset.store(offset, Relaxed);
     }
 
     /// Counts a batch that was handed over.

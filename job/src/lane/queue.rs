@@ -256,6 +256,11 @@ impl LaneQueue {
         }
     }
 
+    /// Something was lost before it came here.
+    pub fn need_resync(&mut self) {
+        self.resync_needed = true;
+    }
+
     /// Takes note of what became of a resync.
     pub fn settle_resync(&mut self, result: Result<(), TransportError>, now_ms: u64) {
         match result {

@@ -105,6 +105,11 @@ impl Lane for QueuedLane {
         self.shared.offered.notify_one();
         result
     }
+
+    fn resync(&self) {
+        self.shared.lock().queue.need_resync();
+        self.shared.offered.notify_one();
+    }
 }
 
 impl Drop for QueuedLane {

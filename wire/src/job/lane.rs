@@ -155,6 +155,10 @@ impl Lane for CometLane {
     fn deliver(&self, batch: Vec<Delivery>) -> Result<(), LaneError> {
         self.queue.deliver(batch)
     }
+
+    fn resync(&self) {
+        self.queue.resync();
+    }
 }
 
 /// Hands batches to the stream that is open, on the lane's thread.

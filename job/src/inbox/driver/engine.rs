@@ -1,0 +1,275 @@
+//! Runs the machine against the store, and turns what was applied into deliveries. Called on the log's thread and on the job's
+//! own one, by one of them at a time.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use perseid_log::{EventLog, Record};
+use perseid_protocol::push::{Delivery, SessionAddr, Target};
+use perseid_store::stored::step::{Step, UserItem};
+use tracing::{error, info, warn};
+
+use super::Ports;
+use crate::dispatch::Counts;
+use crate::driver::Seldom;
+use crate::inbox::progress::{Done, Ends, Follows, Next, Progress, Stop};
+use crate::inbox::show::{Applied, Hint, RoomFrame, Showing, ShownCounts, show};
+use crate::inbox::wait::wait;
+use crate::metrics::{DropReason, Metrics};
+use crate::outlet::Outlet;
+
+/// Entries of inboxes that are written on the log's thread at once.
+const INLINE_ITEMS_MAX: usize = 256;
+
+/// How far it came.
+#[derive(Debug)]
+pub(super) enum Stand {
+    /// All that was given is applied.
+    Idle,
+    /// The store does not take it now.
+    Later(String),
+    /// It would have to wait, and must not.
+    Cold,
+    /// Nothing more is applied.
+    Stopped(Stop),
+}
+
+/// The machine and what it works with.
+pub(super) struct Engine {
+    pub(super) ports: Ports,
+    pub(super) log: Arc<dyn EventLog>,
+    pub(super) progress: Progress,
+    dead_log: Seldom,
+    stop_said: bool,
+}
+
+/// Deliveries that were not handed over yet, and their counts.
+pub(super) struct Sink {
+    outlet: Outlet,
+    counts: Counts,
+    /// Channels that have something new.
+    hints: Vec<Hint>,
+}
+
+impl Sink {
+    pub(super) fn new(outlet: Outlet) -> Self {
+        Self { outlet, counts: Counts::default(), hints: Vec::new() }
+    }
+
+    /// Comets that came or went since the last time, if nothing waits for those that were there.
+    pub(super) fn look(&mut self) {
+        if self.outlet.is_empty() {
+            self.outlet.look_at_lanes();
+        }
+    }
+
+    /// Takes the hints that came since the last time.
+    pub(super) fn take_hints(&mut self) -> Vec<Hint> {
+        std::mem::take(&mut self.hints)
+    }
+
+    /// Hands over what waits; gives whether anything did.
+    pub(super) fn flush(&mut self, metrics: &Metrics) -> bool {
+        let waited = !self.outlet.is_empty();
+        if waited {
+            self.outlet.hand_over(metrics, &mut self.counts);
+        }
+        metrics.add_counts(&std::mem::take(&mut self.counts));
+        waited
+    }
+
+    /// Something for one session.
+    pub(super) fn deliver(&mut self, session: SessionAddr, delivery: Delivery, metrics: &Metrics) {
+        match self.outlet.batches.of_mut(session.node) {
+            Some(batch) => {
+                batch.push(delivery);
+                self.counts.deliveries += 1;
+            }
+            None => self.counts.drop(DropReason::NoLane, 1),
+        }
+        if self.outlet.is_full() {
+            self.outlet.hand_over(metrics, &mut self.counts);
+        }
+    }
+}
+
+/// Where what was applied is told; `None`: to nobody.
+pub(super) type Out<'a> = Option<&'a mut Sink>;
+
+impl Engine {
+    pub(super) fn new(ports: Ports, log: Arc<dyn EventLog>, progress: Progress) -> Self {
+        Self { ports, log, progress, dead_log: Seldom::default(), stop_said: false }
+    }
+
+    /// Applies these records, which reach up to `last`, as far as it goes; `may_wait`: this thread may wait for the store.
+    /// Records that it has had are passed over; nothing is done when it stands before `first`.
+    pub(super) fn apply(&mut self, first: u64, records: &[Record], last: u64, may_wait: bool, out: &mut Out<'_>) -> Stand {
+        loop {
+            match self.advance(may_wait, out) {
+                Stand::Idle => {}
+                stand => return stand,
+            }
+            let next = self.progress.next_offset();
+            if next > last || next < first {
+                return Stand::Idle;
+            }
+            let (taken, follows) = self.progress.give(first, records, last);
+            self.report_dead();
+            let age_ms = records.iter().rfind(|record| record.offset <= taken).map(|record| record.ts_ms);
+            self.lag_since(age_ms);
+            if let Some(stand) = self.follow(follows, out) {
+                return stand;
+            }
+        }
+    }
+
+    /// Goes on until records are wanted.
+    pub(super) fn advance(&mut self, may_wait: bool, out: &mut Out<'_>) -> Stand {
+        loop {
+            let done = match self.progress.next() {
+                Next::Records { .. } => return Stand::Idle,
+                Next::Stopped(stop) => {
+                    self.say_stop(stop);
+                    return Stand::Stopped(stop);
+                }
+                next if may_wait => self.call(next),
+                next => match self.call_at_once(next) {
+                    Some(done) => Some(done),
+                    None => return Stand::Cold,
+                },
+            };
+            let follows = done.map_or(Follows::Nothing, |done| self.progress.done(done));
+            if let Some(stand) = self.follow(follows, out) {
+                return stand;
+            }
+        }
+    }
+
+    fn call(&self, next: Next) -> Option<Done> {
+        let store = &self.ports.store;
+        Some(match next {
+            Next::Load => {
+                let loaded = wait(store.load(self.ports.partition));
+                let status = self.log.status();
+                Done::Loaded(loaded, Ends { first: status.first, end: status.end }, (self.ports.clock)())
+            }
+            Next::Prepare(prepare) => Done::Prepared(wait(store.prepare(prepare))),
+            Next::Conv(step) => Done::Conv(wait(store.conv(step))),
+            Next::User(step, again) => Done::User(wait(store.user(step, again))),
+            Next::Records { .. } | Next::Stopped(_) => return None,
+        })
+    }
+
+    /// The same where nothing may be waited for. An answer that comes later is not waited for: the step is taken again.
+    fn call_at_once(&self, next: Next) -> Option<Done> {
+        let store = &self.ports.store;
+        match next {
+            Next::Conv(step) => {
+                let convs: Vec<_> = step.items.iter().map(|op| op.conv).collect();
+                if !store.is_warm(&convs, &[]) {
+                    return None;
+                }
+                store.conv(step).now().map(Done::Conv)
+            }
+            Next::User(step, again) if self.is_small_and_warm(&step) => store.user(step, again).now().map(Done::User),
+            _ => None,
+        }
+    }
+
+    fn is_small_and_warm(&self, step: &Step<UserItem>) -> bool {
+        let mids: Vec<_> = step.items.iter().map(|item| item.mid).take(INLINE_ITEMS_MAX + 1).collect();
+        mids.len() <= INLINE_ITEMS_MAX && self.ports.store.is_warm(&[], &mids)
+    }
+
+    fn follow(&mut self, follows: Follows, out: &mut Out<'_>) -> Option<Stand> {
+        match follows {
+            Follows::Nothing => None,
+            Follows::Applied(applied) => {
+                self.tell(&applied, out);
+                None
+            }
+            Follows::Unsure(buckets) => {
+                if let Some(sink) = out {
+                    info!(buckets = buckets.len(), "inboxes may have lost positions: all sessions look where theirs stand");
+                    sink.outlet.resync();
+                }
+                None
+            }
+            Follows::Later(reason) => {
+                self.ports.inbox_metrics.add(|it| &it.retries, 1);
+                Some(Stand::Later(reason))
+            }
+            Follows::Again(error) => {
+                warn!(%error, "the store has lost something: the log is applied again from its guards on");
+                self.ports.inbox_metrics.add(|it| &it.reloads, 1);
+                None
+            }
+        }
+    }
+
+    fn tell(&mut self, applied: &Applied, out: &mut Out<'_>) {
+        let counts = match out {
+            Some(sink) if !applied.shown.is_empty() => show(applied, &mut Telling { ports: &self.ports, sink }),
+            _ => ShownCounts::default(),
+        };
+        self.ports.inbox_metrics.applied(applied.upto, &applied.tally, &counts);
+    }
+
+    fn lag_since(&self, appended_ms: Option<u64>) {
+        if let Some(appended_ms) = appended_ms {
+            let lag_ms = (self.ports.clock)().saturating_sub(appended_ms);
+            self.ports.inbox_metrics.lag_ms.store(lag_ms, Relaxed);
+        }
+    }
+
+    fn report_dead(&mut self) {
+        for (offset, error) in self.progress.take_dead() {
+            self.ports.inbox_metrics.add(|it| &it.dead, 1);
+            if let Some(suppressed) = self.dead_log.take((self.ports.clock)()) {
+                warn!(offset, suppressed, %error, "a record of a stored message makes no sense and was skipped");
+            }
+        }
+    }
+
+    fn say_stop(&mut self, stop: Stop) {
+        if !std::mem::replace(&mut self.stop_said, true) {
+            self.ports.inbox_metrics.stopped.store(1, Relaxed);
+            error!(error = %stop, "stored messages are not delivered any more");
+        }
+    }
+}
+
+/// Deliveries of one batch.
+struct Telling<'a> {
+    ports: &'a Ports,
+    sink: &'a mut Sink,
+}
+
+impl Showing for Telling<'_> {
+    fn sessions(&mut self, mid: u64, out: &mut Vec<SessionAddr>) {
+        self.ports.sessions(mid, out);
+    }
+
+    fn deliver(&mut self, session: SessionAddr, delivery: Delivery) {
+        self.sink.deliver(session, delivery, &self.ports.metrics);
+    }
+
+    fn room(&mut self, frame: &RoomFrame) {
+        let Sink { outlet, counts, .. } = &mut *self.sink;
+        let nodes = outlet.batches.node_count();
+        if frame.push.is_expired((self.ports.clock)()) {
+            return counts.drop(DropReason::Expired, nodes.max(1));
+        }
+        if nodes == 0 {
+            return counts.drop(DropReason::NoLane, 1);
+        }
+        match outlet.batches.put_everywhere(&Target::Room(Arc::clone(&frame.room)), &frame.push) {
+            0 => counts.drop(DropReason::Offline, 1),
+            count => counts.deliveries += count,
+        }
+    }
+
+    fn channel(&mut self, hint: Hint) {
+        self.sink.hints.push(hint);
+    }
+}
