@@ -16,6 +16,7 @@ pub mod key;
 pub mod limits;
 pub mod operation;
 pub mod operations;
+pub mod origin;
 pub mod push;
 pub mod refusal;
 pub mod room;

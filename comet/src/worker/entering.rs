@@ -10,7 +10,7 @@ use super::{Worker, token};
 use crate::guest::{Guest, charge};
 use crate::metrics::{Limit, Unwelcome};
 use crate::net::forwarded;
-use crate::net::pages::Foreign;
+use crate::net::pages::{self, Foreign};
 use crate::net::proxy::{self, Header};
 use crate::net::tls::Tls;
 use crate::net::websocket::Decoder;
@@ -201,7 +201,7 @@ impl Worker {
         if slot.guest.as_ref().is_some_and(|guest| guest.over) {
             return Err(Denial::Full);
         }
-        config.door.pages.judge(headers.host.unwrap_or_default(), headers.origin).map_err(|foreign| match foreign {
+        pages::judge(&config.door.pages, headers.host.unwrap_or_default(), headers.origin).map_err(|foreign| match foreign {
             Foreign::Host => {
                 metrics.refuse(Unwelcome::ForeignHost);
                 Denial::ForeignHost
