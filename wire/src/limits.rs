@@ -79,3 +79,5 @@ pub const GOIM_ROOMS_MS: u64 = 5 * 60 * 1000;
 pub const GOIM_ROOMS_MAX: usize = 100_000;
 /// Goim comets known.
 pub const GOIM_COMETS_MAX: usize = 1024;
+/// Name of a goim comet, bytes: a host's, with a port perhaps.
+pub const GOIM_NAME_BYTES_MAX: usize = 256;

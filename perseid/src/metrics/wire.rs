@@ -17,6 +17,8 @@ pub(super) fn put(out: &mut Out<'_>, wire: &WireParts) -> fmt::Result {
         let help = "Deliveries that waited for a comet that is gone for good";
         out.counter("wire_lane_abandoned", help, comets.abandoned())?;
     }
+        let refused = goim.refused().map(|(what, count)| (vec![("what", what)], count));
+        out.counters("wire_goim_refused", "What goim's comets told of, and found no place", refused)?;
     match &wire.comet {
         Some((to_logic, from_jobs)) => link(out, to_logic).and_then(|()| pushes(out, from_jobs)),
         None => Ok(()),
