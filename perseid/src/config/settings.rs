@@ -136,6 +136,16 @@ settings! {
         /// How many of these may come at once after a pause. It is never less than one frame of `comet.body_bytes_max` and
         /// 128 KiB. 0: as many as in a second.
         bytes_burst: u32 = "0", bytes(0, GIB), Reload;
+        /// How many frames (and WebSocket pings) a second one user may send, with all sessions on this node together. The session
+        /// that sends one more is ended with RATE_LIMITED. Guests count by session only.
+        frames_per_user_per_second: u32 = "0", integer(0, 10_000_000, "per second"), Reload;
+        /// How many of these may come at once after a pause. 0: as many as in a second.
+        frames_per_user_burst: u32 = "0", count(0, 10_000_000), Reload;
+        /// How many bytes a second one user may send, with all sessions on this node together, as they are on the wire. The
+        /// session that sends more is ended with RATE_LIMITED.
+        bytes_per_user_per_second: u32 = "0", bytes(0, GIB), Reload;
+        /// How many of these may come at once after a pause, at least as for `bytes_burst`. 0: as many as in a second.
+        bytes_per_user_burst: u32 = "0", bytes(0, GIB), Reload;
         /// The most rooms of this node with somebody in them. To join a new one is refused then: extended sessions get ERROR
         /// UNAVAILABLE and stay where they are, classic ones, and AUTH with a room, are ended with OVERLOADED.
         rooms_max: usize = "0", count(0, 100_000_000), Reload;
