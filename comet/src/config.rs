@@ -95,6 +95,10 @@ pub struct LimitConfig {
     pub frames: Rate,
     /// Bytes of a session as they come from its socket.
     pub bytes: Rate,
+    /// Frames (and pings) of a user, over all sessions on this node.
+    pub user_frames: Rate,
+    /// Bytes of a user, over all sessions on this node.
+    pub user_bytes: Rate,
     /// Rooms of the node with somebody in them.
     pub rooms_max: usize,
     /// Addresses for which the limits of addresses and of handshakes do not hold.
@@ -105,6 +109,11 @@ impl LimitConfig {
     /// Whether anything is counted when a connection begins.
     pub(crate) const fn at_the_door(&self) -> bool {
         self.handshakes.is_on() || self.handshakes_max > 0 || self.address_connects.is_on()
+    }
+
+    /// Whether it matters how many bytes come.
+    pub(crate) const fn counts_bytes(&self) -> bool {
+        self.bytes.is_on() || self.user_bytes.is_on()
     }
 
     pub(crate) fn is_exempt(&self, ip: IpAddr) -> bool {

@@ -8,7 +8,7 @@
 //! room ring broadcast                  what many sessions get
 //! net/       listeners, TLS, WebSocket codec, PROXY and X-Forwarded-For, whose pages may, three system calls
 //! node       what the workers share: room directory, byte budget, mailboxes
-//! admission bucket guest               who is let in, how fast; what is known of those it is counted for
+//! admission bucket guest users         who is let in, how fast; what is known of those it is counted for
 //! ```
 //!
 //! Invariant: a worker's sessions, rooms and timers are touched by that worker only. Other threads post commands.
@@ -35,6 +35,7 @@ mod room;
 mod session;
 mod slab;
 mod traced;
+mod users;
 mod wheel;
 mod worker;
 

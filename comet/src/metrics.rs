@@ -70,6 +70,10 @@ pub enum Limit {
     Frames,
     /// Bytes of a session, too fast.
     Bytes,
+    /// Frames of a user, over all sessions here, too fast.
+    UserFrames,
+    /// Bytes of a user, over all sessions here, too fast.
+    UserBytes,
     /// Rooms of the node.
     Rooms,
     /// Connections of the node.
@@ -78,13 +82,15 @@ pub enum Limit {
 
 impl Limit {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::HandshakeRate,
         Self::Handshakes,
         Self::AddressConnects,
         Self::AddressSessions,
         Self::Frames,
         Self::Bytes,
+        Self::UserFrames,
+        Self::UserBytes,
         Self::Rooms,
         Self::Sessions,
     ];
@@ -98,6 +104,8 @@ impl Limit {
             Self::AddressSessions => "sessions_per_address_max",
             Self::Frames => "frames_per_second",
             Self::Bytes => "bytes_per_second",
+            Self::UserFrames => "frames_per_user_per_second",
+            Self::UserBytes => "bytes_per_user_per_second",
             Self::Rooms => "rooms_max",
             Self::Sessions => "sessions_max",
         }

@@ -11,12 +11,14 @@ use crate::budget::Budget;
 use crate::directory::RoomDirectory;
 use crate::mailbox::Mailbox;
 use crate::metrics::{Cell, WorkerMetrics};
+use crate::users::UserRates;
 
 #[derive(Debug)]
 pub(crate) struct Node {
     pub(crate) rooms: RoomDirectory,
     pub(crate) budget: Budget,
     pub(crate) admission: Admission,
+    pub(crate) users: UserRates,
     /// Set once all workers exist.
     pub(crate) mailboxes: OnceLock<Vec<Mailbox>>,
     pub(crate) workers: OnceLock<Vec<Arc<WorkerMetrics>>>,
@@ -32,6 +34,7 @@ impl Node {
             rooms: RoomDirectory::default(),
             budget: Budget::new(bytes_max),
             admission: Admission::default(),
+            users: UserRates::default(),
             mailboxes: OnceLock::new(),
             workers: OnceLock::new(),
             dropped: Default::default(),

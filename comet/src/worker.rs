@@ -18,6 +18,7 @@ mod commands;
 mod ending;
 mod entering;
 mod frames;
+mod rates;
 mod reading;
 mod rooms;
 mod secure;

@@ -21,6 +21,10 @@ fn reached(test: &TestComet, limit: Limit) -> u64 {
     test.sum(|metrics| &metrics.limited[limit as usize])
 }
 
+fn user(mid: i64, key: &str) -> Auth {
+    Auth { mid, ..auth(key) }
+}
+
 /// A connection that is closed before anything was said.
 fn assert_closed(mut tcp: std::net::TcpStream) {
     assert!(!matches!(tcp.read(&mut [0; 64]), Ok(1..)), "it was told something");
@@ -193,6 +197,64 @@ fn a_session_that_sends_too_many_bytes() {
         assert_eq!(test.ended(CloseReason::RateLimited), 1);
         drop(client);
         sending.join().unwrap();
+        test.assert_empty();
+    }
+}
+
+#[test]
+fn a_user_who_sends_too_many_frames_with_several_sessions() {
+    for wires in [[TCP, TCP_EXTENDED], [WS, WS_EXTENDED], [TCP, WS_EXTENDED]] {
+        let limit = LimitConfig { user_frames: Rate::new(1, 10), ..LimitConfig::default() };
+        // On several workers: all of them share the count.
+        let test = TestComet::start(Config { limit, workers: 4, ..config() });
+        let mut sessions: Vec<Client> =
+            wires.into_iter().chain(wires).enumerate().map(|(at, wire)| test.login(wire, &user(7, &format!("k{at}")))).collect();
+        let mut other = test.login(wires[0], &user(8, "other"));
+        let mut guest = test.login(wires[1], &user(0, "guest"));
+        let frames = |client: &mut Client, count: usize| {
+            let beats: Vec<u8> = (0..count).flat_map(|_| client.frame(op::HEARTBEAT, b"").1).collect();
+            client.send(&beats);
+        };
+        for session in &mut sessions[..3] {
+            frames(session, 3);
+            (0..3).for_each(|_| drop(session.next_frame()));
+        }
+        // Each of them sends little. The tenth is the last, but for what a second gives back.
+        frames(&mut sessions[3], 200);
+        let ending = sessions[3].expect_end(4006);
+        assert!((1..200).contains(&ending.frames.len()), "{}", ending.frames.len());
+        if let Some(disconnect) = ending.disconnect {
+            assert!(disconnect["retry_after_ms"].as_u64().unwrap() > 0);
+            assert!(disconnect["message"].as_str().unwrap().contains("user"), "{disconnect}");
+        }
+        assert_eq!((reached(&test, Limit::UserFrames), reached(&test, Limit::Frames)), (1, 0));
+        assert_eq!(test.ended(CloseReason::RateLimited), 1);
+        // Others are not concerned, and guests are nobody.
+        (0..5).for_each(|_| assert_eq!(other.heartbeat(), 0));
+        (0..50).for_each(|_| assert_eq!(guest.heartbeat(), 0));
+        drop((sessions, other, guest));
+        test.assert_empty();
+    }
+}
+
+#[test]
+fn a_user_who_sends_too_many_bytes_with_several_sessions() {
+    for wire in WIRES {
+        let limit = LimitConfig { user_bytes: Rate::new(1000, 200_000), ..LimitConfig::default() };
+        let test = TestComet::start(Config { limit, workers: 2, ..config() });
+        let mut sessions: Vec<Client> = (0..3).map(|at| test.login(wire, &user(7, &format!("k{at}")))).collect();
+        // 60,000 each, and 200,000 in all.
+        for session in &mut sessions {
+            let (_, frame) = session.frame(1000, &[7; 60_000]);
+            session.send(&frame);
+            session.next_frame();
+        }
+        let (_, frame) = sessions[0].frame(1000, &[7; 60_000]);
+        sessions[0].send(&frame);
+        eventually("it is too much", || reached(&test, Limit::UserBytes) == 1);
+        assert_eq!((reached(&test, Limit::Bytes), test.ended(CloseReason::RateLimited)), (0, 1));
+        assert_eq!(sessions[1].heartbeat(), 0, "who sends nothing is left alone");
+        drop(sessions);
         test.assert_empty();
     }
 }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use perseid_protocol::origin::{ForeignPages, Pages};
+
 /// Logic's settings. Read once; parts are passed down.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
@@ -25,13 +27,8 @@ pub struct Config {
     pub heartbeat_ms: u64,
     /// Heartbeats missed until a session ends.
     pub heartbeat_max: u32,
-    /// Callers are believed: then this node is only called by its address, or by a name of `hosts`.
-    pub insecure: bool,
-    /// Names that this node is called by, lower case; `*.example.org` stands for all below. Where callers have to prove who they
-    /// are, none means any.
-    pub hosts: Vec<String>,
-    /// Origins whose pages may call (`https://app.example`); `*` for any, where callers have to prove who they are.
-    pub origins: Vec<String>,
+    /// Names that this node is called by, and origins whose pages may call. Where callers are believed, foreign ones are refused.
+    pub pages: Pages,
     /// What goim's clients are told.
     pub goim: GoimConfig,
     /// Stored messages.
@@ -51,9 +48,7 @@ impl Default for Config {
             snowflake_worker: 0,
             heartbeat_ms: 240_000,
             heartbeat_max: 2,
-            insecure: true,
-            hosts: Vec::new(),
-            origins: Vec::new(),
+            pages: Pages { foreign: ForeignPages::Refuse, ..Pages::default() },
             goim: GoimConfig::default(),
             stored: StoredConfig::default(),
         }

@@ -347,7 +347,8 @@ impl Metrics {
         self.requests[route as usize].observe(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
     }
 
-    pub(crate) fn refused(&self, reason: Reason) {
+    /// Counts a refused request of HTTP or gRPC.
+    pub fn refused(&self, reason: Reason) {
         self.refusals[reason as usize].fetch_add(1, Relaxed);
     }
 

@@ -5,15 +5,18 @@
 //!
 //! Reading order: [`frame`] (bytes ⇄ frames), [`operation`] (the table of operations), [`close`] (why a session ends),
 //! [`limits`] (every bound), [`auth`] and [`room`] (what stands in the bodies), [`session`] (the rules),
-//! [`push`] (what travels from job to comet), [`trace`] (which request a push belongs to).
+//! [`push`] (what travels from job to comet), [`trace`] (which request a push belongs to), [`calendar`] (days as
+//! numbers), [`origin`] (whose web pages may come).
 
 pub mod auth;
+pub mod calendar;
 pub mod close;
 pub mod frame;
 pub mod key;
 pub mod limits;
 pub mod operation;
 pub mod operations;
+pub mod origin;
 pub mod push;
 pub mod refusal;
 pub mod room;

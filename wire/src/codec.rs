@@ -171,6 +171,7 @@ mod tests {
                 expires_at_ms: 6,
                 body: "body".into(),
                 trace: Trace::from_record(&[7; 25]),
+                ..Push::default()
             })
         };
         let (one, two) = (push(1), push(2));

@@ -24,6 +24,9 @@ pub const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
 pub const KEEPALIVE_EVERY: Duration = Duration::from_secs(10);
 /// … and how long it may take to say so.
 pub const KEEPALIVE_WAIT: Duration = Duration::from_secs(10);
+/// A listener drops a connection on which it has heard nothing for so long: not even the answer to a ping.
+pub const SILENCE_WAIT: Duration = Duration::from_secs(30);
+const _: () = assert!(SILENCE_WAIT.as_secs() > KEEPALIVE_EVERY.as_secs() + KEEPALIVE_WAIT.as_secs());
 /// A connection must stand after this time.
 pub const CONNECT_WAIT: Duration = Duration::from_secs(3);
 /// A TLS handshake must be over after this time.
@@ -79,3 +82,5 @@ pub const GOIM_ROOMS_MS: u64 = 5 * 60 * 1000;
 pub const GOIM_ROOMS_MAX: usize = 100_000;
 /// Goim comets known.
 pub const GOIM_COMETS_MAX: usize = 1024;
+/// Name of a goim comet, bytes: a host's, with a port perhaps.
+pub const GOIM_NAME_BYTES_MAX: usize = 256;

@@ -1,29 +1,30 @@
 //! A gRPC listener: bounded connections, bounded calls, bounded headers, and an end that does not wait for streams that
 //! never end.
 
+mod connection;
+#[cfg(test)]
+mod tests;
+
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic::transport::Server;
-use tonic::transport::server::{Connected, TcpConnectInfo};
 
 use crate::limits::{
-    CONNECTION_WINDOW_BYTES, CONNECTIONS_MAX, HEADER_LIST_BYTES_MAX, KEEPALIVE_EVERY, KEEPALIVE_WAIT, LOCAL_RESETS_MAX,
-    PENDING_RESETS_MAX, STREAM_WINDOW_BYTES, STREAMS_MAX,
+    CONNECTION_WINDOW_BYTES, CONNECTIONS_MAX, HANDSHAKE_WAIT, HEADER_LIST_BYTES_MAX, KEEPALIVE_EVERY, KEEPALIVE_WAIT,
+    LOCAL_RESETS_MAX, PENDING_RESETS_MAX, SILENCE_WAIT, STREAM_WINDOW_BYTES, STREAMS_MAX,
 };
 use crate::tls::{TlsError, WireTls};
+use connection::Connection;
 
 /// How long a listener rests when there are no file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -36,14 +37,46 @@ pub struct ServerCounters {
     accepted: AtomicU64,
     open: AtomicU64,
     accept_errors: AtomicU64,
+    timed_out: AtomicU64,
+}
+
+/// What listeners have counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ServerSnapshot {
+    /// Connections accepted.
+    pub accepted: u64,
+    /// Connections open now.
+    pub open: u64,
+    /// Accepts that failed.
+    pub accept_errors: u64,
+    /// Connections dropped because their peers said nothing for too long.
+    pub timed_out: u64,
 }
 
 impl ServerCounters {
-    /// Connections accepted, connections open now, and accepts that failed.
-    pub fn read(&self) -> (u64, u64, u64) {
-        (self.accepted.load(Relaxed), self.open.load(Relaxed), self.accept_errors.load(Relaxed))
+    /// The counts now.
+    pub fn snapshot(&self) -> ServerSnapshot {
+        ServerSnapshot {
+            accepted: self.accepted.load(Relaxed),
+            open: self.open.load(Relaxed),
+            accept_errors: self.accept_errors.load(Relaxed),
+            timed_out: self.timed_out.load(Relaxed),
+        }
     }
 }
+
+/// How long peers may say nothing.
+#[derive(Clone, Copy, Debug)]
+struct Waits {
+    /// For the first words of a connection, and for a TLS handshake.
+    handshake: Duration,
+    /// Until they are asked whether they live.
+    ping: Duration,
+    /// Until they are dropped: whoever lives has answered by then.
+    silence: Duration,
+}
+
+const WAITS: Waits = Waits { handshake: HANDSHAKE_WAIT, ping: KEEPALIVE_EVERY, silence: SILENCE_WAIT };
 
 /// The services of both. A call that neither has is answered with UNIMPLEMENTED.
 pub fn merge(own: Routes, others: Routes) -> Routes {
@@ -66,6 +99,10 @@ impl GrpcServer {
     /// # Errors
     /// A listener, or the TLS configuration, that can't be used.
     pub fn start(listeners: Vec<StdListener>, routes: Routes, tls: Option<&WireTls>) -> Result<Self, StartError> {
+        Self::start_with(listeners, routes, tls, WAITS)
+    }
+
+    fn start_with(listeners: Vec<StdListener>, routes: Routes, tls: Option<&WireTls>, waits: Waits) -> Result<Self, StartError> {
         let stop = CancellationToken::new();
         let counters = Arc::new(ServerCounters::default());
         let mut server = Server::builder()
@@ -75,10 +112,10 @@ impl GrpcServer {
             .http2_max_header_list_size(HEADER_LIST_BYTES_MAX)
             .http2_max_pending_accept_reset_streams(Some(PENDING_RESETS_MAX))
             .http2_max_local_error_reset_streams(Some(LOCAL_RESETS_MAX))
-            .http2_keepalive_interval(Some(KEEPALIVE_EVERY))
+            .http2_keepalive_interval(Some(waits.ping))
             .http2_keepalive_timeout(Some(KEEPALIVE_WAIT));
         if let Some(tls) = tls {
-            server = server.tls_config(tls.server()).map_err(TlsError::Unusable)?;
+            server = server.tls_config(tls.server(waits.handshake)).map_err(TlsError::Unusable)?;
         }
         let (connections, incoming) = mpsc::channel(1);
         let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
@@ -91,6 +128,7 @@ impl GrpcServer {
                 permits: permits.clone(),
                 counters: counters.clone(),
                 connections: connections.clone(),
+                waits,
             };
             let stop = stop.clone();
             tokio::spawn(async move {
@@ -149,6 +187,7 @@ struct Accepting {
     permits: Arc<Semaphore>,
     counters: Arc<ServerCounters>,
     connections: mpsc::Sender<io::Result<Connection>>,
+    waits: Waits,
 }
 
 impl Accepting {
@@ -160,8 +199,7 @@ impl Accepting {
                     // A socket that refuses an option is gone anyway, and the first read will say so.
                     let _ = stream.set_nodelay(true);
                     self.counters.accepted.fetch_add(1, Relaxed);
-                    self.counters.open.fetch_add(1, Relaxed);
-                    let connection = Connection { stream, counters: self.counters.clone(), _permit: permit };
+                    let connection = Connection::new(stream, self.waits, self.counters.clone(), permit);
                     if self.connections.send(Ok(connection)).await.is_err() {
                         return;
                     }
@@ -174,55 +212,5 @@ impl Accepting {
                 }
             }
         }
-    }
-}
-
-/// A connection that counts until it ends.
-#[derive(Debug)]
-struct Connection {
-    stream: TcpStream,
-    counters: Arc<ServerCounters>,
-    _permit: OwnedSemaphorePermit,
-}
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        self.counters.open.fetch_sub(1, Relaxed);
-    }
-}
-
-impl Connected for Connection {
-    type ConnectInfo = TcpConnectInfo;
-
-    fn connect_info(&self) -> TcpConnectInfo {
-        self.stream.connect_info()
-    }
-}
-
-impl AsyncRead for Connection {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for Connection {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-
-    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
     }
 }

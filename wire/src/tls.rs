@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use thiserror::Error;
 use tonic::transport::{Certificate, ClientTlsConfig, Identity, ServerTlsConfig};
@@ -58,8 +59,8 @@ impl WireTls {
     }
 
     /// For a listener: whoever shows no certificate of the authority is not spoken to.
-    pub(crate) fn server(&self) -> ServerTlsConfig {
-        ServerTlsConfig::new().identity(self.identity.clone()).client_ca_root(self.ca.clone()).timeout(HANDSHAKE_WAIT)
+    pub(crate) fn server(&self, handshake: Duration) -> ServerTlsConfig {
+        ServerTlsConfig::new().identity(self.identity.clone()).client_ca_root(self.ca.clone()).timeout(handshake)
     }
 
     /// For a connection: the listener's certificate must be the authority's, and name the host that is called.

@@ -181,6 +181,23 @@ fn rooms_are_summed_over_goims_comets_and_ours_gzip_both_ways() {
 }
 
 #[test]
+fn who_finds_no_place_is_refused_and_counted() {
+    let runtime = runtime();
+    let logic = TestLogic::start(&runtime, &Options::default());
+    let mut rpc = logic_client(&runtime, &logic);
+    let long = "n".repeat(257);
+    let token = r#"{"mid":1,"key":"a"}"#;
+    let refused = runtime.block_on(rpc.connect(connect(&long, token))).unwrap_err();
+    assert_eq!(refused.code(), Code::ResourceExhausted);
+    let heartbeat = HeartbeatReq { mid: 1, key: "a".into(), server: long };
+    assert_eq!(runtime.block_on(rpc.heartbeat(heartbeat)).unwrap_err().code(), Code::ResourceExhausted);
+    let rooms = |of: std::ops::Range<u32>, online: i32| of.map(move |id| (format!("live://{id}"), online));
+    let room_count = rooms(0..100_007, 1).chain(rooms(200_000..200_100, 0)).collect();
+    runtime.block_on(rpc.renew_online(OnlineReq { server: "goim-1".into(), room_count })).unwrap();
+    assert_eq!(logic.goim.refused(), [("comets", 2), ("sessions", 0), ("rooms", 7)]);
+}
+
+#[test]
 fn nodes_are_told_as_over_http() {
     let runtime = runtime();
     let logic = TestLogic::start(&runtime, &Options::default());

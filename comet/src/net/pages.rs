@@ -1,30 +1,10 @@
-//! Whose web pages may open a WebSocket here. A browser lets any page do so, and says which page it was (`Origin`) and by
-//! what name it came (`Host`). Where clients need not prove who they are, a foreign page must not get in: neither from its
-//! own origin, nor by a name of its own that it lets point here (DNS rebinding). Clients that are no browsers send no `Origin`.
-//! Pure.
+//! Whose web pages may open a WebSocket here, by the lists and names of [`perseid_protocol::origin`]. A page comes from the
+//! HTTP port or another server, never from this port: so ports do not count, and pages of this machine are let in where nobody
+//! proves who he is. Clients that are no browsers send no `Origin`. Pure.
 
-use std::net::IpAddr;
+use perseid_protocol::origin::{Origin, Place};
 
-/// What is done about pages that are not named.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ForeignPages {
-    /// They are let in: what they can do depends on who their user proves to be.
-    #[default]
-    Allow,
-    /// They are refused: only this node's own names, and pages of this machine.
-    Refuse,
-}
-
-/// The rule of a node.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Pages {
-    /// What is done where the lists say nothing.
-    pub foreign: ForeignPages,
-    /// Origins that may: `https://app.example`, `https://*.example.org`, `*`.
-    pub origins: Vec<String>,
-    /// Names that this node goes by, beside its addresses: `im.example`, `*.example.org`.
-    pub hosts: Vec<String>,
-}
+pub use perseid_protocol::origin::{ForeignPages, Pages};
 
 /// Why a page may not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,119 +15,33 @@ pub(crate) enum Foreign {
     Origin,
 }
 
-impl Pages {
-    /// Judges an upgrade by its `Host` and `Origin`.
-    pub(crate) fn judge(&self, host: &str, origin: Option<&str>) -> Result<(), Foreign> {
-        let name = Place::parse(host).map(|place| place.name);
-        if self.foreign == ForeignPages::Refuse || !self.hosts.is_empty() {
-            let ours = name.as_deref().is_some_and(|name| is_local(name) || self.is_listed_host(name));
-            if !ours {
-                return Err(Foreign::Host);
-            }
-        }
-        let Some(origin) = origin else { return Ok(()) };
-        let allowed = match self.foreign {
-            ForeignPages::Allow => self.origins.is_empty() || self.is_listed_origin(origin),
-            ForeignPages::Refuse => self.is_listed_origin(origin) || is_own_page(origin, name.as_deref()),
+/// Judges an upgrade by its `Host` and `Origin`.
+pub(crate) fn judge(pages: &Pages, host: &str, origin: Option<&str>) -> Result<(), Foreign> {
+    let host = Place::parse(host);
+    // No page, so nobody has been led here by a name: containers call one another so.
+    let called_by_a_container = origin.is_none() && host.as_ref().is_some_and(Place::is_dotless);
+    if !called_by_a_container && !pages.is_ours(host.as_ref()) {
+        return Err(Foreign::Host);
+    }
+    let Some(origin) = origin else { return Ok(()) };
+    let allowed = pages.is_listed(origin)
+        || match pages.foreign {
+            ForeignPages::Allow => pages.origins.is_empty(),
+            ForeignPages::Refuse => is_own_page(origin, host.as_ref()),
         };
-        if allowed { Ok(()) } else { Err(Foreign::Origin) }
-    }
-
-    fn is_listed_host(&self, name: &str) -> bool {
-        self.hosts.iter().any(|known| is_below(name, &known.to_ascii_lowercase()))
-    }
-
-    fn is_listed_origin(&self, origin: &str) -> bool {
-        let parsed = split_origin(origin);
-        self.origins.iter().any(|known| {
-            if known == "*" {
-                // Where nobody proves who he is, `any` is never meant.
-                return self.foreign == ForeignPages::Allow;
-            }
-            let (Some((scheme, place)), Some((known_scheme, known))) = (&parsed, split_origin(known)) else { return false };
-            let same_scheme = scheme.eq_ignore_ascii_case(known_scheme);
-            same_scheme && place.port(scheme) == known.port(known_scheme) && is_below(&place.name, &known.name)
-        })
-    }
+    if allowed { Ok(()) } else { Err(Foreign::Origin) }
 }
 
-/// A page of this machine, or one that came from the name under which this node was reached; ports do not count, because
-/// the page may come from the HTTP port.
-fn is_own_page(origin: &str, host: Option<&str>) -> bool {
-    let Some((_, place)) = split_origin(origin) else { return false };
-    is_loopback(&place.name) || host == Some(&place.name)
-}
-
-/// A host, with a port perhaps.
-struct Place {
-    /// In lower case, without brackets and without a dot at the end.
-    name: String,
-    port: Option<u16>,
-}
-
-impl Place {
-    fn parse(text: &str) -> Option<Self> {
-        let (name, port) = match text.strip_prefix('[') {
-            Some(rest) => {
-                let (name, port) = rest.split_once(']')?;
-                name.parse::<std::net::Ipv6Addr>().ok()?;
-                (name, if port.is_empty() { None } else { Some(port.strip_prefix(':')?) })
-            }
-            None => match text.split_once(':') {
-                Some((name, port)) => (name, Some(port)),
-                None => (text, None),
-            },
-        };
-        let port = match port {
-            None | Some("") => None,
-            Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => Some(digits.parse().ok()?),
-            Some(_) => return None,
-        };
-        let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
-        let clean = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:*".contains(&byte);
-        (!name.is_empty() && name.bytes().all(clean)).then_some(Self { name, port })
-    }
-
-    fn port(&self, scheme: &str) -> Option<u16> {
-        let default = if scheme.eq_ignore_ascii_case("https") {
-            Some(443)
-        } else if scheme.eq_ignore_ascii_case("http") {
-            Some(80)
-        } else {
-            None
-        };
-        self.port.or(default)
-    }
-}
-
-/// Scheme and place; `None` for `null` and for what is no origin.
-fn split_origin(origin: &str) -> Option<(&str, Place)> {
-    let (scheme, authority) = origin.split_once("://")?;
-    Some((scheme, Place::parse(authority)?))
-}
-
-/// A name that nobody else can let point here: an address, this machine, a name without a domain.
-fn is_local(name: &str) -> bool {
-    name.parse::<IpAddr>().is_ok() || is_loopback(name) || !name.contains(['.', ':'])
-}
-
-fn is_loopback(name: &str) -> bool {
-    let address = name.parse::<IpAddr>();
-    name == "localhost" || name.ends_with(".localhost") || address.is_ok_and(|ip| ip.to_canonical().is_loopback())
-}
-
-/// Whether a name is the known one, or for `*.example.org` one below it.
-fn is_below(name: &str, known: &str) -> bool {
-    match known.strip_prefix('*') {
-        Some(below) if below.starts_with('.') => name.len() > below.len() && name.ends_with(below),
-        _ => name == known,
-    }
+/// A page of this machine, or one that came from the name under which this node was reached.
+fn is_own_page(origin: &str, host: Option<&Place>) -> bool {
+    let Some(origin) = Origin::parse(origin) else { return false };
+    origin.place().is_loopback() || host.is_some_and(|host| host.name() == origin.place().name())
 }
 
 #[cfg(test)]
 mod tests {
     use super::Foreign::{Host, Origin};
-    use super::*;
+    use super::{ForeignPages, Pages, judge};
 
     fn pages(foreign: ForeignPages, origins: &[&str], hosts: &[&str]) -> Pages {
         let texts = |list: &[&str]| list.iter().map(ToString::to_string).collect();
@@ -159,7 +53,7 @@ mod tests {
         let rule = pages(
             ForeignPages::Refuse,
             &["https://app.example", "https://*.apps.example:8443", "*"],
-            &["im.example", "*.in.example"],
+            &["im.example", "*.in.example", "in-list"],
         );
         let table = [
             ("127.0.0.1:3102", None, Ok(())),
@@ -199,10 +93,13 @@ mod tests {
             ("127.0.0.1:3102", Some("capacitor://localhost"), Ok(())),
             // Pages that came from where the WebSocket is.
             ("192.0.2.7:3102", Some("http://192.0.2.7:3111"), Ok(())),
-            ("laptop:3102", Some("http://Laptop:3111"), Ok(())),
+            // Who rules the network could let that name point here.
+            ("laptop:3102", Some("http://Laptop:3111"), Err(Host)),
+            ("laptop:3102", Some("http://localhost"), Err(Host)),
+            ("in-list:3102", Some("http://in-list:3111"), Ok(())),
             ("im.example:3102", Some("https://im.example"), Ok(())),
             ("192.0.2.7:3102", Some("http://192.0.2.8:3111"), Err(Origin)),
-            ("laptop:3102", Some("http://desktop"), Err(Origin)),
+            ("in-list:3102", Some("http://desktop"), Err(Origin)),
             // Others.
             ("127.0.0.1:3102", Some("https://evil.example"), Err(Origin)),
             ("127.0.0.1:3102", Some("http://localhost.evil.example"), Err(Origin)),
@@ -223,7 +120,7 @@ mod tests {
             ("127.0.0.1:3102", Some("https://evilapps.example:8443"), Err(Origin)),
         ];
         for (host, origin, expected) in table {
-            assert_eq!(rule.judge(host, origin), expected, "{host} {origin:?}");
+            assert_eq!(judge(&rule, host, origin), expected, "{host} {origin:?}");
         }
     }
 
@@ -238,12 +135,14 @@ mod tests {
             ("im.example", Some("https://app.example"), [Ok(()); 4]),
             ("im.example", Some("https://evil.example"), [Ok(()), Ok(()), Err(Origin), Ok(())]),
             ("im.example", Some("https://im.example"), [Ok(()), Ok(()), Err(Origin), Ok(())]),
-            ("im.example", Some("null"), [Ok(()), Ok(()), Err(Origin), Ok(())]),
+            ("im.example", Some("null"), [Ok(()), Err(Origin), Err(Origin), Ok(())]),
+            ("laptop", None, [Ok(()); 4]),
+            ("laptop", Some("https://app.example"), [Ok(()), Ok(()), Ok(()), Err(Host)]),
             ("other.example", None, [Ok(()), Ok(()), Ok(()), Err(Host)]),
             ("nonsense:::", None, [Ok(()), Ok(()), Ok(()), Err(Host)]),
             ("10.0.0.1", None, [Ok(()); 4]),
         ] {
-            let judged = [&any, &star, &some, &named].map(|rule| rule.judge(host, origin));
+            let judged = [&any, &star, &some, &named].map(|rule| judge(rule, host, origin));
             assert_eq!(judged, [in_any, in_star, in_some, in_named], "{host} {origin:?}");
         }
     }

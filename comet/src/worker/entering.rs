@@ -7,18 +7,16 @@ use perseid_protocol::CloseReason;
 use perseid_protocol::session::server::Session as Rules;
 
 use super::{Worker, token};
-use crate::guest::{Guest, charge};
+use crate::guest::Guest;
 use crate::metrics::{Limit, Unwelcome};
 use crate::net::forwarded;
-use crate::net::pages::Foreign;
+use crate::net::pages::{self, Foreign};
 use crate::net::proxy::{self, Header};
 use crate::net::tls::Tls;
 use crate::net::websocket::Decoder;
 use crate::net::websocket::handshake::{ClientHeaders, Denial};
 use crate::session::{Slot, Wire, transport};
 use crate::slab::Key;
-
-const TOO_FAST: &str = "this session sends faster than this node takes from one: send less";
 
 impl Worker {
     /// TLS for a new connection; `None` (and counted) if there is nothing to show.
@@ -201,7 +199,7 @@ impl Worker {
         if slot.guest.as_ref().is_some_and(|guest| guest.over) {
             return Err(Denial::Full);
         }
-        config.door.pages.judge(headers.host.unwrap_or_default(), headers.origin).map_err(|foreign| match foreign {
+        pages::judge(&config.door.pages, headers.host.unwrap_or_default(), headers.origin).map_err(|foreign| match foreign {
             Foreign::Host => {
                 metrics.refuse(Unwelcome::ForeignHost);
                 Denial::ForeignHost
@@ -263,27 +261,6 @@ impl Worker {
             && !guest.settle(&self.env.node.admission)
         {
             slot.guest = None;
-        }
-    }
-
-    /// Counts what a session sends; one that sends too fast is ended, and `false`.
-    pub(super) fn is_within(&mut self, key: Key, limit: Limit, count: usize) -> bool {
-        let (config, now_ms) = (&self.env.config.limit, self.env.now_ms);
-        let rate = if limit == Limit::Bytes { config.bytes } else { config.frames };
-        if !rate.is_on() {
-            return true;
-        }
-        let Some(slot) = self.sessions.get_mut(key).filter(|slot| slot.is_live()) else { return true };
-        let guest = slot.guest.get_or_insert_default();
-        let full_ns = if limit == Limit::Bytes { &mut guest.bytes_ns } else { &mut guest.frames_ns };
-        match charge(rate, full_ns, now_ms, count) {
-            Ok(()) => true,
-            Err(wait_ms) => {
-                self.env.metrics.limit(limit);
-                let retry_after_ms = wait_ms.max(self.env.config.reconnect_ms);
-                self.end(key, CloseReason::RateLimited, Some(TOO_FAST), Some(retry_after_ms));
-                false
-            }
         }
     }
 }

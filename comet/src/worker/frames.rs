@@ -14,10 +14,10 @@ use super::Worker;
 use super::commands::unix_ms;
 use crate::link::{Answer, Connect, Connected, Refused, Renew, Renewed, Ticket, Upstream};
 use crate::mailbox::Command;
-use crate::metrics::Limit;
 use crate::outbox::Way;
 use crate::session::{Input, Membership, REPLIES_BYTES_MAX, expires_s};
 use crate::slab::Key;
+use crate::users::Sent;
 
 const NO_STORE: &str = "this node keeps no messages: use transient pushes";
 const UPSTREAM_REFUSED: &str = "the event log does not take it now: nothing was written, try again";
@@ -60,7 +60,7 @@ impl Worker {
                         continue;
                     }
                     self.env.metrics.frames_received.inc();
-                    if !self.is_within(key, Limit::Frames, 1) {
+                    if !self.is_within(key, Sent::Frames, 1) {
                         return bytes.len();
                     }
                     self.handle_frame(key, &frame);

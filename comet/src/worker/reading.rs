@@ -9,12 +9,12 @@ use super::frames::From;
 use super::{READS_PER_TURN, Worker};
 use crate::config::Config;
 use crate::gather::Gather;
-use crate::metrics::Limit;
 use crate::net::websocket::handshake::{Handshake, parse_upgrade};
 use crate::net::websocket::{Limits, Message, Opcode, Violation, encode};
 use crate::outbox::Way;
 use crate::session::Wire;
 use crate::slab::Key;
+use crate::users::Sent;
 
 /// Where the WebSocket is.
 const PATH: &str = "/sub";
@@ -45,8 +45,8 @@ impl Worker {
                 }
                 Ok(count) => {
                     self.env.metrics.bytes_received.add(count as u64);
-                    if self.env.config.limit.bytes.is_on() {
-                        self.is_within(key, Limit::Bytes, count);
+                    if self.env.config.limit.counts_bytes() {
+                        self.is_within(key, Sent::Bytes, count);
                     }
                     self.take_received(key, &mut buffer[..count]);
                     // Less than asked for: there is no more, but perhaps the end.
@@ -229,7 +229,7 @@ impl Worker {
     fn take_message(&mut self, key: Key, message: Message<'_>) -> ControlFlow<()> {
         self.keep_echo_alive(key);
         match message {
-            Message::Ping(_) if !self.is_within(key, Limit::Frames, 1) => {}
+            Message::Ping(_) if !self.is_within(key, Sent::Frames, 1) => {}
             Message::Ping(payload) => self.replies.put(Way::Reply, 0, |out| encode::put_frame(out, Opcode::Pong, payload)),
             Message::Pong(_) => {}
             Message::Close { code, .. } => {

@@ -4,6 +4,7 @@ use axum::Router;
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::middleware::map_response;
 use axum::response::Response;
+use axum::routing::get;
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 /// Scripts only from here. Swagger UI writes styles into elements, and has images of its own in its styles.
@@ -12,11 +13,16 @@ const POLICY: HeaderValue = HeaderValue::from_static(
      base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
 );
 
+/// Served in place of Swagger UI's own.
+const STYLE: &str = include_str!("docs/index.css");
+const CSS: HeaderValue = HeaderValue::from_static("text/css; charset=utf-8");
+
 /// `/docs` and what is below.
 pub(super) fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
     let config =
         Config::new(["/openapi.json"]).try_it_out_enabled(true).doc_expansion("list").validator_url("none").use_base_layout();
-    Router::from(SwaggerUi::new("/docs").config(config)).layer(map_response(guarded))
+    let style = get(|| std::future::ready(([(header::CONTENT_TYPE, CSS)], STYLE)));
+    Router::from(SwaggerUi::new("/docs").config(config)).route("/docs/index.css", style).layer(map_response(guarded))
 }
 
 async fn guarded(mut response: Response) -> Response {

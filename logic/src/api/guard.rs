@@ -4,7 +4,6 @@
 //! browser adds `Origin`, which is not ours. Or its own name is made to point here (DNS rebinding): then `Host` is that name,
 //! which is not ours either. Tools like curl send no `Origin` and name the address they were given.
 
-use std::net::IpAddr;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -13,10 +12,10 @@ use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::Response;
+use perseid_protocol::origin::{Origin, Pages, Place};
 
 use super::problem::Problem;
 use super::{Api, TEXT, respond};
-use crate::config::Config;
 use crate::metrics::AccessOutcome;
 use crate::reason::Reason;
 
@@ -43,7 +42,7 @@ pub(super) async fn check(State(api): State<Arc<Api>>, request: Request, next: N
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         return response;
     }
-    match decide(&api.config(), request.headers(), request.uri()) {
+    match decide(&api.config().pages, request.headers(), request.uri()) {
         Ok(From::Here) => next.run(request).await,
         Ok(From::Allowed(origin)) => {
             let mut response = if is_preflight(&request) { preflight() } else { next.run(request).await };
@@ -75,14 +74,14 @@ fn is_ambiguous(headers: &HeaderMap) -> bool {
 type Refused = (AccessOutcome, Problem);
 
 /// Whether a request is meant for us, and from no foreign page.
-fn decide(config: &Config, headers: &HeaderMap, uri: &Uri) -> Result<From, Refused> {
-    host(config, headers, uri).and_then(|host| origin(config, headers, host.as_ref()))
+fn decide(pages: &Pages, headers: &HeaderMap, uri: &Uri) -> Result<From, Refused> {
+    host(pages, headers, uri).and_then(|host| origin(pages, headers, host.as_ref()))
 }
 
 impl Api {
     /// The same decision for gRPC: browsers can't speak it, but what they can send must not pass for it.
     pub(super) fn meant_for_us(&self, headers: &HeaderMap, uri: &Uri) -> Result<(), Problem> {
-        decide(&self.config(), headers, uri).map(drop).map_err(|(outcome, problem)| {
+        decide(&self.config().pages, headers, uri).map(drop).map_err(|(outcome, problem)| {
             self.metrics.access(outcome);
             problem
         })
@@ -90,7 +89,7 @@ impl Api {
 }
 
 /// The name that the client knows us by; `None` if it says none, which no browser does.
-fn host(config: &Config, headers: &HeaderMap, uri: &Uri) -> Result<Option<Authority>, Refused> {
+fn host(pages: &Pages, headers: &HeaderMap, uri: &Uri) -> Result<Option<Place>, Refused> {
     let bad = |detail: &str| (AccessOutcome::ForeignHost, Problem::bad(detail));
     let mut given = headers.get_all(header::HOST).iter();
     let named = match (given.next(), given.next()) {
@@ -105,7 +104,7 @@ fn host(config: &Config, headers: &HeaderMap, uri: &Uri) -> Result<Option<Author
     };
     // What stands in the request line counts for more (RFC 9112 section 3.2.2); both have to be ours.
     for authority in [named.as_ref(), uri.authority()].into_iter().flatten() {
-        if !is_ours(config, authority.host()) {
+        if !pages.is_ours(Place::parse(authority.as_str()).as_ref()) {
             let detail = format!(
                 "this node is not known as {:?}: use its address, or add the name to logic.hosts",
                 clipped(authority.host())
@@ -113,61 +112,22 @@ fn host(config: &Config, headers: &HeaderMap, uri: &Uri) -> Result<Option<Author
             return Err((AccessOutcome::ForeignHost, Problem::new(Reason::Misdirected, detail)));
         }
     }
-    Ok(uri.authority().cloned().or(named))
+    Ok(uri.authority().or(named.as_ref()).and_then(|authority| Place::parse(authority.as_str())))
 }
 
-fn is_ours(config: &Config, host: &str) -> bool {
-    if !config.insecure && config.hosts.is_empty() {
-        return true;
-    }
-    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    let host = bare.strip_suffix('.').unwrap_or(bare).to_ascii_lowercase();
-    // Nobody can make an address point elsewhere; and browsers look up localhost and what is below it nowhere.
-    bare.parse::<IpAddr>().is_ok()
-        || host == "localhost"
-        || host.ends_with(".localhost")
-        || config.hosts.iter().any(|known| is_below(&host, known))
-}
-
-/// Whether a name is the one of a list: itself, or for `*.example.org` one below it.
-fn is_below(host: &str, known: &str) -> bool {
-    match known.strip_prefix('*') {
-        Some(below) if below.starts_with('.') => {
-            host.len() > below.len()
-                && host.is_char_boundary(host.len() - below.len())
-                && host[host.len() - below.len()..].eq_ignore_ascii_case(below)
-        }
-        _ => host.eq_ignore_ascii_case(known),
-    }
-}
-
-fn origin(config: &Config, headers: &HeaderMap, host: Option<&Authority>) -> Result<From, Refused> {
+fn origin(pages: &Pages, headers: &HeaderMap, host: Option<&Place>) -> Result<From, Refused> {
     let mut given = headers.get_all(header::ORIGIN).iter();
     let Some(value) = given.next() else { return Ok(From::Here) };
     let text = value.to_str().unwrap_or_default();
     let once = given.next().is_none();
-    if once && host.is_some_and(|host| is_same(text, host)) {
+    if once && host.zip(Origin::parse(text)).is_some_and(|(host, origin)| origin.is_served_by(host)) {
         return Ok(From::Here);
     }
-    let listed = |known: &String| known.eq_ignore_ascii_case(text) || (known == "*" && !config.insecure && text != "null");
-    if once && config.origins.iter().any(listed) {
+    if once && pages.is_listed(text) {
         return Ok(From::Allowed(value.clone()));
     }
     let detail = format!("pages of {:?} may not call this node: an operator can add them to logic.origins", clipped(text));
     Err((AccessOutcome::ForeignOrigin, Problem::new(Reason::PermissionDenied, detail)))
-}
-
-/// Whether an origin is that of our own pages, by the name in `Host`. TLS may end in front of us, so both schemes do.
-fn is_same(origin: &str, host: &Authority) -> bool {
-    let Ok(uri) = Uri::from_str(origin) else { return false };
-    let default = match uri.scheme_str() {
-        Some("http") => 80,
-        Some("https") => 443,
-        _ => return false,
-    };
-    let Some(authority) = uri.authority() else { return false };
-    authority.host().eq_ignore_ascii_case(host.host())
-        && authority.port_u16().unwrap_or(default) == host.port_u16().unwrap_or(default)
 }
 
 fn is_preflight(request: &Request) -> bool {
@@ -192,21 +152,21 @@ fn clipped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use perseid_protocol::origin::ForeignPages;
     use proptest::prelude::*;
 
-    fn config(insecure: bool, hosts: &[&str], origins: &[&str]) -> Config {
+    fn rule(insecure: bool, hosts: &[&str], origins: &[&str]) -> Pages {
         let texts = |list: &[&str]| list.iter().map(ToString::to_string).collect();
-        Config { insecure, hosts: texts(hosts), origins: texts(origins), ..Config::default() }
+        let foreign = if insecure { ForeignPages::Refuse } else { ForeignPages::Allow };
+        Pages { foreign, hosts: texts(hosts), origins: texts(origins) }
     }
 
-    fn decide(config: &Config, uri: &str, headers: &[(&'static str, &str)]) -> Result<From, u16> {
+    fn decide(pages: &Pages, uri: &str, headers: &[(&'static str, &str)]) -> Result<From, u16> {
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             map.append(*name, HeaderValue::from_str(value).unwrap());
         }
-        host(config, &map, &uri.parse().unwrap())
-            .and_then(|host| origin(config, &map, host.as_ref()))
-            .map_err(|(_, problem)| problem.reason.status())
+        super::decide(pages, &map, &uri.parse().unwrap()).map_err(|(_, problem)| problem.reason.status())
     }
 
     #[test]
@@ -234,7 +194,7 @@ mod tests {
 
     #[test]
     fn names() {
-        let insecure = config(true, &["perseid.example.org", "*.internal"], &[]);
+        let insecure = rule(true, &["perseid.example.org", "*.internal"], &[]);
         for host in [
             "127.0.0.1:3111",
             "127.0.0.1",
@@ -278,13 +238,13 @@ mod tests {
         assert_eq!(decide(&insecure, "http://localhost/", &[("host", "evil.example")]), Err(421));
         assert_eq!(decide(&insecure, "http://localhost/", &[("host", "localhost")]), Ok(From::Here));
         // Where callers have to prove who they are, a name is only checked if there is a list.
-        assert_eq!(decide(&config(false, &[], &[]), "/", &[("host", "any.example")]), Ok(From::Here));
-        assert_eq!(decide(&config(false, &["a.example"], &[]), "/", &[("host", "any.example")]), Err(421));
+        assert_eq!(decide(&rule(false, &[], &[]), "/", &[("host", "any.example")]), Ok(From::Here));
+        assert_eq!(decide(&rule(false, &["a.example"], &[]), "/", &[("host", "any.example")]), Err(421));
     }
 
     #[test]
     fn origins() {
-        let listed = config(true, &["perseid.example.org"], &["https://app.example", "*"]);
+        let listed = rule(true, &["perseid.example.org"], &["https://app.example", "https://*.apps.example", "*"]);
         let host = ("host", "127.0.0.1:3111");
         for (origin, host, expected) in [
             ("http://127.0.0.1:3111", host, Ok(From::Here)),
@@ -297,6 +257,9 @@ mod tests {
             ("https://perseid.example.org:443", ("host", "perseid.example.org"), Ok(From::Here)),
             ("https://perseid.example.org:80", ("host", "perseid.example.org"), Err(403)),
             ("https://app.example", host, Ok(From::Allowed(HeaderValue::from_static("https://app.example")))),
+            ("https://app.example:443", host, Ok(From::Allowed(HeaderValue::from_static("https://app.example:443")))),
+            ("https://a.apps.example", host, Ok(From::Allowed(HeaderValue::from_static("https://a.apps.example")))),
+            ("https://apps.example", host, Err(403)),
             ("http://app.example", host, Err(403)),
             ("https://evil.example", host, Err(403)),
             ("null", host, Err(403)),
@@ -311,21 +274,21 @@ mod tests {
         assert_eq!(decide(&listed, "/", &twice), Err(403));
         assert_eq!(decide(&listed, "/", &[("origin", "http://127.0.0.1:3111")]), Err(403), "without Host nothing is the same");
         // With tokens any origin can be allowed, but for pages without one.
-        let any = config(false, &[], &["*"]);
+        let any = rule(false, &[], &["*"]);
         assert_eq!(
             decide(&any, "/", &[host, ("origin", "https://evil.example")]),
             Ok(From::Allowed(HeaderValue::from_static("https://evil.example")))
         );
         assert_eq!(decide(&any, "/", &[host, ("origin", "null")]), Err(403));
-        assert_eq!(decide(&config(false, &[], &[]), "/", &[host, ("origin", "https://evil.example")]), Err(403));
+        assert_eq!(decide(&rule(false, &[], &[]), "/", &[host, ("origin", "https://evil.example")]), Err(403));
     }
 
     proptest! {
         #[test]
         fn anything_may_be_sent(host in "[ -~]{0,30}", origin in "[ -~]{0,40}") {
-            let config = config(true, &["*.a", "*", "b"], &["c"]);
-            let allowed = decide(&config, "/", &[("host", &host), ("origin", &origin)]);
-            prop_assert!(allowed.is_err() || origin.contains("//") || origin == "c");
+            let rule = rule(true, &["*.a", "*", "b"], &["c"]);
+            let allowed = decide(&rule, "/", &[("host", &host), ("origin", &origin)]);
+            prop_assert!(allowed.is_err() || origin.contains("//"));
         }
     }
 }

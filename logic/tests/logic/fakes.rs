@@ -16,6 +16,7 @@ use perseid_logic::snowflake::made_ms;
 use perseid_logic::{
     Accept, Access, Api, Config, DrainProgress, Metrics, NodeInfo, Nodes, Scope, Tokens, Totals, UnknownNode, router,
 };
+use perseid_protocol::origin::Pages;
 use perseid_protocol::push::SessionAddr;
 use perseid_protocol::{CloseReason, SessionKey};
 use perseid_rpc::PushMsg;
@@ -224,7 +225,7 @@ impl World {
             nodes: vec![NodeInfo { id: "vm:1".to_owned(), sessions: 9, ..NodeInfo::default() }],
             ..FakeNodes::default()
         };
-        Self::with_tokens_and(tokens, nodes, Config { insecure: false, ..Config::default() })
+        Self::with_tokens_and(tokens, nodes, Config { pages: Pages::default(), ..Config::default() })
     }
 
     /// The same with nodes and limits.

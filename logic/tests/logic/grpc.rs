@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use axum::http::Method;
 use perseid_log::AppendError;
 use perseid_logic::{Config, DrainProgress, NodeInfo, Scope, grpc_services};
+use perseid_protocol::origin::Pages;
 use perseid_rpc::v1;
 use perseid_rpc::v1::push_client::PushClient;
 use perseid_rpc::v1::target::To;
@@ -201,7 +202,7 @@ fn world() -> World {
         ..FakeNodes::default()
     };
     let config = Config {
-        insecure: false,
+        pages: Pages::default(),
         push_bytes_max: 64,
         targets_max: 3,
         batch_max: 3,

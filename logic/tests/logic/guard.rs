@@ -3,6 +3,7 @@
 use axum::body::Body;
 use axum::http::{Method, Request};
 use perseid_logic::Config;
+use perseid_protocol::origin::Pages;
 
 use crate::fakes::{Answer, FakeNodes, World};
 use crate::v1::problem;
@@ -66,7 +67,8 @@ async fn our_own_pages_and_tools_do() {
 
 #[tokio::test]
 async fn pages_that_the_operator_allows() {
-    let config = Config { origins: vec!["https://app.example".to_owned()], ..Config::default() };
+    let origins = vec!["https://app.example".to_owned()];
+    let config = Config { pages: Pages { origins, ..Config::default().pages }, ..Config::default() };
     let world = World::with(FakeNodes::default(), config);
     let headers = [
         ("host", "127.0.0.1"),

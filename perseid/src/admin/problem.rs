@@ -3,6 +3,7 @@
 use axum::http::header::{ALLOW, CONTENT_TYPE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use perseid_logic::Metrics;
 use perseid_logic::reason::Reason;
 use serde_json::json;
 
@@ -17,7 +18,17 @@ pub(super) fn problem(reason: Reason, detail: &str) -> Response {
         "reason": reason.word(),
     });
     let status = StatusCode::from_u16(reason.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    (status, [(CONTENT_TYPE, PROBLEM_JSON)], document.to_string()).into_response()
+    let mut response = (status, [(CONTENT_TYPE, PROBLEM_JSON)], document.to_string()).into_response();
+    response.extensions_mut().insert(reason);
+    response
+}
+
+/// Counts a refusal that [`problem`] made with those of the other routes.
+pub(super) fn count(metrics: &Metrics, response: Response) -> Response {
+    if let Some(reason) = response.extensions().get::<Reason>() {
+        metrics.refused(*reason);
+    }
+    response
 }
 
 pub(super) async fn wrong_method() -> Response {

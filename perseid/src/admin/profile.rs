@@ -1,7 +1,7 @@
 //! `GET /v1/profile/…`: where the CPU time of the process goes. One profile at a time.
 
 mod asked;
-#[cfg(feature = "profile")]
+#[cfg_attr(not(feature = "profile"), path = "profile/no_cpu.rs")]
 mod cpu;
 mod slot;
 mod threads;
@@ -104,43 +104,8 @@ async fn measure(over: impl Future<Output = bool>) -> std::io::Result<Option<Thr
         (status = 501, description = "This build has no profiler."),
     ),
 )]
-#[cfg(feature = "profile")]
 pub(super) async fn cpu(State(profiles): State<Profiles>, RawQuery(query): RawQuery) -> Response {
-    let (seconds, hz) = match asked::seconds_and_hz(query.as_deref()) {
-        Ok(asked) => asked,
-        Err(detail) => return problem(Reason::BadRequest, &detail),
-    };
-    let turn = match profiles.take(seconds) {
-        Ok(turn) => turn,
-        Err(busy) => return busy.into_response(),
-    };
-    tracing::info!(seconds, hz, "a CPU profile was asked for over HTTP");
-    match cpu::profile(hz, profiles.wait(seconds), turn).await {
-        Ok(Some(folded)) => folded.into_response(),
-        Ok(None) => problem(Reason::Unavailable, LEAVING),
-        Err(detail) => problem(Reason::Unavailable, &format!("no profile was taken: {detail}")),
-    }
-}
-
-/// What the CPU does, as stacks.
-///
-/// Folded stacks, `thread;frame;…;frame count` in each line, as flame graph tools read them. Only in a build with the feature `profile`.
-#[utoipa::path(
-    get, path = "/v1/profile/cpu", operation_id = "profileCpu", tag = "process",
-    params(
-        ("seconds" = Option<u64>, Query, minimum = 1, maximum = 60, description = "How long; 5 when left out."),
-        ("hz" = Option<u64>, Query, minimum = 1, maximum = 999, description = "Samples in a second of CPU time; 99 when left out."),
-    ),
-    responses(
-        (status = 200, description = "Folded stacks; empty if the process did nothing.", body = String, content_type = "text/plain"),
-        (status = 501, description = "This build has no profiler."),
-    ),
-)]
-#[cfg(not(feature = "profile"))]
-pub(super) async fn cpu() -> Response {
-    const DETAIL: &str = "this build has no profiler of stacks: build with cargo build --release --features profile. \
-        GET /v1/profile/threads is in every build";
-    problem(Reason::Unsupported, DETAIL)
+    cpu::answer(profiles, query).await
 }
 
 /// What the memory is used for: not known here.

@@ -87,7 +87,8 @@ pub(super) fn check(settings: &Settings, entries: &[Entry], doubtful: &[String])
     problems.extend(known.jwt_keys(settings));
     problems.extend(known.any_origin(settings, "logic.origins", &settings.logic.origins, "push"));
     problems.extend(known.any_origin(settings, "comet.origins", &settings.comet.origins, "be any user"));
-    problems.extend(known.origins(settings));
+    problems.extend(known.origins("logic.origins", &settings.logic.origins));
+    problems.extend(known.origins("comet.origins", &settings.comet.origins));
     problems.extend(known.proxy_protocol(settings));
     problems.extend(known.hook_url(settings));
     problems.extend(known.jwt_bind(settings));
@@ -218,25 +219,25 @@ impl<'a> Known<'a> {
 
     fn any_origin(&self, settings: &Settings, path: &str, list: &[String], may: &str) -> Option<Problem> {
         let (origins, auth) = (self.get(path)?, self.get("logic.auth")?);
-        let any = list.iter().any(|origin| origin == "*");
-        (any && settings.logic.auth == Auth::Insecure).then(|| Problem {
+        let any = list.iter().find(|origin| matches!(origin.as_str(), "*" | "null"))?;
+        (settings.logic.auth == Auth::Insecure).then(|| Problem {
             place: Self::place(&[origins, auth]),
             subject: path.to_owned(),
-            what: format!("with logic.auth = \"insecure\" ({}) `*` would let any web page {may}", auth.origin),
+            what: format!("with logic.auth = \"insecure\" ({}) `{any}` would let any web page {may}", auth.origin),
             hint: Some("name the origins, as in https://app.example".to_owned()),
         })
     }
 
-    fn origins(&self, settings: &Settings) -> Vec<Problem> {
-        let Some(entry) = self.get("comet.origins") else { return Vec::new() };
+    fn origins(&self, path: &str, list: &[String]) -> Vec<Problem> {
+        let Some(entry) = self.get(path) else { return Vec::new() };
         let is_origin = |text: &str| {
             let host = text.split_once("://").map(|(_, host)| host).unwrap_or_default();
-            text == "*" || !(host.is_empty() || host.contains(['/', '@', ' ']))
+            matches!(text, "*" | "null") || !(host.is_empty() || host.contains(['/', '@', ' ']))
         };
-        let wrong = settings.comet.origins.iter().filter(|text| !is_origin(text));
+        let wrong = list.iter().filter(|text| !is_origin(text));
         let problem = |text: &String| Problem {
             place: entry.origin.clone(),
-            subject: "comet.origins".to_owned(),
+            subject: path.to_owned(),
             what: format!("`{text}` is no origin"),
             hint: Some("write scheme and host, with a port if it is not the usual one: https://app.example".to_owned()),
         };

@@ -97,13 +97,13 @@ settings! {
         /// Kinds of listeners (`tcp`, `ws`, `tls`, `wss`) where each connection has to begin with a PROXY header, version 1 or
         /// 2, from one of `comet.proxies`. Any other connection there is closed, and counted.
         proxy_protocol: Vec<String> = "", Kind::Texts, Reload;
-        /// Origins whose web pages may open a WebSocket: `https://app.example`, `https://*.app.example`, `*` for any. With
-        /// `auth = "insecure"` they come on top of pages of this machine and of this node's own name; elsewhere an empty list
-        /// means any. Clients that are no browsers send no origin and are let in.
+        /// Origins whose web pages may open a WebSocket: `https://app.example`, `https://*.app.example`, `*` for all that have
+        /// one, `null` for those that have none. With `auth = "insecure"` they come on top of pages of this machine and of this
+        /// node's own name; elsewhere an empty list means any. Clients that are no browsers send no origin and are let in.
         origins: Vec<String> = "", Kind::Texts, Reload;
-        /// Names by which WebSocket clients may call this node (`Host`), beside its addresses, `localhost` and names without
-        /// a dot; `*.example.org` is all below. With `auth = "insecure"` any other name is refused; elsewhere an empty list
-        /// means any.
+        /// Names by which WebSocket clients may call this node (`Host`), beside its addresses and `localhost`; `*.example.org`
+        /// is all below. With `auth = "insecure"` any other name is refused, unless it has no dot and no page asks; elsewhere
+        /// an empty list means any.
         hosts: Vec<String> = "", Kind::Texts, Reload;
     }
 
@@ -136,6 +136,16 @@ settings! {
         /// How many of these may come at once after a pause. It is never less than one frame of `comet.body_bytes_max` and
         /// 128 KiB. 0: as many as in a second.
         bytes_burst: u32 = "0", bytes(0, GIB), Reload;
+        /// How many frames (and WebSocket pings) a second one user may send, with all sessions on this node together. The session
+        /// that sends one more is ended with RATE_LIMITED. Guests count by session only.
+        frames_per_user_per_second: u32 = "0", integer(0, 10_000_000, "per second"), Reload;
+        /// How many of these may come at once after a pause. 0: as many as in a second.
+        frames_per_user_burst: u32 = "0", count(0, 10_000_000), Reload;
+        /// How many bytes a second one user may send, with all sessions on this node together, as they are on the wire. The
+        /// session that sends more is ended with RATE_LIMITED.
+        bytes_per_user_per_second: u32 = "0", bytes(0, GIB), Reload;
+        /// How many of these may come at once after a pause, at least as for `bytes_burst`. 0: as many as in a second.
+        bytes_per_user_burst: u32 = "0", bytes(0, GIB), Reload;
         /// The most rooms of this node with somebody in them. To join a new one is refused then: extended sessions get ERROR
         /// UNAVAILABLE and stay where they are, classic ones, and AUTH with a room, are ended with OVERLOADED.
         rooms_max: usize = "0", count(0, 100_000_000), Reload;
@@ -233,8 +243,9 @@ settings! {
         /// below. With `auth = "insecure"` any other name is refused, which keeps web pages from reaching a node
         /// behind a browser; elsewhere an empty list means any name.
         hosts: Vec<String> = "", Kind::Texts, Reload;
-        /// Origins (`https://app.example`) whose web pages may call the HTTP API, beside the node's own. `*` means any, and
-        /// counts only where callers need to prove who they are.
+        /// Origins whose web pages may call the HTTP API, beside the node's own: `https://app.example`,
+        /// `https://*.app.example`. `*` means all that have one, `null` those that have none; both are errors where callers
+        /// need not prove who they are.
         origins: Vec<String> = "", Kind::Texts, Reload;
         /// Where comets in processes of their own, goim's among them, reach this logic over gRPC. An empty
         /// list listens nowhere. Beyond loopback it needs the certificates of `[cluster]`.

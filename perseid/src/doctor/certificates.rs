@@ -1,9 +1,8 @@
 //! Certificates: whether clients will believe them, today and next month.
 
-mod x509;
-
 use std::path::{Path, PathBuf};
 
+use perseid_comet::net::tls::x509;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;

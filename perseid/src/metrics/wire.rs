@@ -4,6 +4,7 @@ use std::fmt;
 
 use perseid_wire::comet::{PushCounters, RemoteLink};
 use perseid_wire::logic::CometLaneInfo;
+use perseid_wire::server::ServerSnapshot;
 
 use super::Out;
 use crate::parts::WireParts;
@@ -16,6 +17,8 @@ pub(super) fn put(out: &mut Out<'_>, wire: &WireParts) -> fmt::Result {
         lanes(out, &lanes_of_all)?;
         let help = "Deliveries that waited for a comet that is gone for good";
         out.counter("wire_lane_abandoned", help, comets.abandoned())?;
+        let refused = goim.refused().map(|(what, count)| (vec![("what", what)], count));
+        out.counters("wire_goim_refused", "What goim's comets told of, and found no place", refused)?;
     }
     match &wire.comet {
         Some((to_logic, from_jobs)) => link(out, to_logic).and_then(|()| pushes(out, from_jobs)),
@@ -24,13 +27,15 @@ pub(super) fn put(out: &mut Out<'_>, wire: &WireParts) -> fmt::Result {
 }
 
 fn listeners(out: &mut Out<'_>, wire: &WireParts) -> fmt::Result {
-    let counts: Vec<_> = wire.listeners.iter().map(|(of, counters)| (*of, counters.read())).collect();
-    let each = |value: fn((u64, u64, u64)) -> u64| -> Vec<_> {
-        counts.iter().map(|(of, counts)| (vec![("listener", *of)], value(*counts))).collect()
+    let counts: Vec<_> = wire.listeners.iter().map(|(of, counters)| (*of, counters.snapshot())).collect();
+    let each = |value: fn(&ServerSnapshot) -> u64| -> Vec<_> {
+        counts.iter().map(|(of, counts)| (vec![("listener", *of)], value(counts))).collect()
     };
-    out.counters("wire_connections_accepted", "gRPC connections accepted", each(|(accepted, _, _)| accepted))?;
-    out.gauges("wire_connections_inflight", "gRPC connections open", each(|(_, open, _)| open))?;
-    out.counters("wire_accept_errors", "gRPC accepts that failed; the listener paused", each(|(_, _, errors)| errors))
+    out.counters("wire_connections_accepted", "gRPC connections accepted", each(|counts| counts.accepted))?;
+    out.gauges("wire_connections_inflight", "gRPC connections open", each(|counts| counts.open))?;
+    let help = "gRPC connections dropped because nothing was heard on them";
+    out.counters("wire_connections_timed_out", help, each(|counts| counts.timed_out))?;
+    out.counters("wire_accept_errors", "gRPC accepts that failed; the listener paused", each(|counts| counts.accept_errors))
 }
 
 fn lanes(out: &mut Out<'_>, lanes: &[CometLaneInfo]) -> fmt::Result {

@@ -70,15 +70,19 @@ const BYTES_BURST_MIN: u32 = 128 * 1024;
 fn limit_config(settings: &Settings) -> LimitConfig {
     let limit = &settings.limit;
     let frame_bytes = u32::try_from(settings.comet.body_bytes_max).unwrap_or(u32::MAX).saturating_add(1024);
-    let mut bytes = Rate::new(limit.bytes_per_second, limit.bytes_burst);
-    bytes.burst = bytes.burst.max(frame_bytes).max(BYTES_BURST_MIN);
+    let bytes = |per_second, burst| {
+        let rate = Rate::new(per_second, burst);
+        Rate { burst: rate.burst.max(frame_bytes).max(BYTES_BURST_MIN), ..rate }
+    };
     LimitConfig {
         handshakes: Rate::new(limit.handshakes_per_second, limit.handshakes_burst),
         handshakes_max: limit.handshakes_max,
         address_connects: Rate::new(limit.connects_per_address_per_second, limit.connects_per_address_burst),
         address_sessions_max: limit.sessions_per_address_max,
         frames: Rate::new(limit.frames_per_second, limit.frames_burst),
-        bytes,
+        bytes: bytes(limit.bytes_per_second, limit.bytes_burst),
+        user_frames: Rate::new(limit.frames_per_user_per_second, limit.frames_per_user_burst),
+        user_bytes: bytes(limit.bytes_per_user_per_second, limit.bytes_per_user_burst),
         rooms_max: limit.rooms_max,
         exempt: limit.exempt.clone(),
     }

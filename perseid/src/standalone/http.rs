@@ -34,7 +34,7 @@ pub(super) fn routes(
     stop: &CancellationToken,
 ) -> Router {
     let looked_at = metrics::router(parts.clone()).merge(stats::router(parts.clone()));
-    let administered = admin::router(level, stop.clone());
+    let administered = admin::router(level, parts.logic.clone(), stop.clone());
     let extra = access.guard(Scope::Read, looked_at).merge(access.guard(Scope::Admin, administered));
     let extra = extra.merge(console::router(parts.comet.ws()));
     let described = perseid_logic::describe(admin::Description::openapi(), Scope::Admin);

@@ -1,8 +1,10 @@
 //! What logic is told.
 
 use perseid_logic::{Config, GoimConfig, StoredConfig};
+use perseid_protocol::origin::Pages;
 
-use crate::config::{Auth, History, Settings};
+use super::comet_config::foreign_pages;
+use crate::config::{History, Settings};
 
 pub(super) fn logic_config(settings: &Settings) -> Config {
     let logic = &settings.logic;
@@ -17,9 +19,7 @@ pub(super) fn logic_config(settings: &Settings) -> Config {
         snowflake_worker: settings.node.snowflake_worker,
         heartbeat_ms: settings.comet.heartbeat_ms,
         heartbeat_max: settings.comet.heartbeat_max,
-        insecure: logic.auth == Auth::Insecure,
-        hosts: logic.hosts.iter().map(|host| host.to_ascii_lowercase()).collect(),
-        origins: logic.origins.clone(),
+        pages: Pages { foreign: foreign_pages(settings), origins: logic.origins.clone(), hosts: logic.hosts.clone() },
         goim: goim_config(settings),
         stored: stored_config(settings),
     }

@@ -234,11 +234,20 @@ fn listening_beyond_loopback_wants_to_be_said_where_no_token_is_needed() {
 }
 
 #[test]
-fn any_page_may_call_only_where_callers_need_a_token() {
-    let problem = only(&sources("", &[], &["logic.origins=https://a.example,*"]));
-    assert_eq!(problem.subject, "logic.origins");
-    good(&sources("", &[], &["logic.origins=*", "logic.auth=jwt", "jwt.key_file=x"]));
-    good(&sources("", &[], &["logic.origins=https://a.example"]));
+fn any_page_may_come_only_where_callers_prove_who_they_are() {
+    for path in ["logic.origins", "comet.origins"] {
+        for any in ["*", "null"] {
+            let problem = only(&sources("", &[], &[&format!("{path}=https://a.example,{any}")]));
+            assert_eq!(problem.subject, path);
+            assert!(problem.what.contains(&format!("`{any}`")), "{problem}");
+            good(&sources("", &[], &[&format!("{path}={any}"), "logic.auth=jwt", "jwt.key_file=x"]));
+        }
+        good(&sources("", &[], &[&format!("{path}=https://a.example,https://*.b.example:8443")]));
+        for wrong in ["a.example", "https://", "https://a.example/", "https://user@a.example"] {
+            let problem = only(&sources("", &[], &[&format!("{path}={wrong}")]));
+            assert_eq!((&*problem.subject, &*problem.what), (path, &*format!("`{wrong}` is no origin")));
+        }
+    }
 }
 
 #[test]

@@ -66,7 +66,7 @@ fn another(path: &str, kind: &Kind, default: &Value) -> String {
         (Kind::Text, _) if path.ends_with("url") => "https://example.org/".to_owned(),
         (Kind::Texts, _) if path == "events.keep" || path == "hooks.events" => "upstream".to_owned(),
         (Kind::Texts, _) if path == "hooks.urls" => "https://a.example/hook".to_owned(),
-        (Kind::Texts, _) if path == "comet.origins" => "https://a.example".to_owned(),
+        (Kind::Texts, _) if path.ends_with(".origins") => "https://a.example".to_owned(),
         (Kind::Texts, _) if path == "comet.proxy_protocol" => "ws".to_owned(),
         (Kind::Networks, _) => "10.1.0.0/16".to_owned(),
         (Kind::Text | Kind::Texts, _) if path.starts_with("cluster.") => "name=host:1".to_owned(),

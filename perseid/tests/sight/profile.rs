@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use crate::support::measure::Metrics;
 use crate::support::{Server, until};
 
 #[test]
@@ -36,6 +37,11 @@ fn one_profile_at_a_time() {
     // What makes no sense is told also then, and nobody waits for what can't be had.
     assert_eq!(second.get("/v1/profile/threads?seconds=61").status, 400);
     assert_eq!(second.get("/v1/profile/heap").status, 501);
+    assert_eq!(second.post("/v1/log-level", b"").status, 405);
+    let metrics = Metrics::of(&mut second);
+    for reason in ["RATE_LIMITED", "BAD_REQUEST", "UNSUPPORTED", "METHOD_NOT_ALLOWED"] {
+        assert_eq!(metrics.get(&format!("perseid_api_command_errors_total{{reason=\"{reason}\"}}")), 1, "{reason}");
+    }
     // Who goes away ends the profile.
     drop(first);
     until("the turn", || Some(second.get("/v1/profile/threads?seconds=1").status).filter(|status| *status == 200));

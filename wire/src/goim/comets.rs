@@ -1,6 +1,7 @@
 //! goim's comets, whose sessions are registered here: by name, because that is all that they say of themselves.
 
 use std::collections::HashMap;
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::time::Duration;
@@ -14,7 +15,7 @@ use tokio::runtime::Handle;
 
 use super::lane::{GoimTransport, LeftOut};
 use crate::client::Dial;
-use crate::limits::{GOIM_COMETS_MAX, GOIM_ROOMS_MAX, GOIM_ROOMS_MS, GOIM_SESSION_MS, GOIM_SESSIONS_MAX};
+use crate::limits::{GOIM_COMETS_MAX, GOIM_NAME_BYTES_MAX, GOIM_ROOMS_MAX, GOIM_ROOMS_MS, GOIM_SESSION_MS, GOIM_SESSIONS_MAX};
 use crate::logic::CometLaneInfo;
 use crate::node_number;
 
@@ -39,6 +40,15 @@ pub struct GoimComets {
     lanes: Lanes,
     runtime: Handle,
     state: Mutex<HashMap<String, Server>>,
+    refused: Refused,
+}
+
+/// What found no place.
+#[derive(Default)]
+struct Refused {
+    comets: AtomicU64,
+    sessions: AtomicU64,
+    rooms: AtomicU64,
 }
 
 /// A goim comet.
@@ -86,7 +96,14 @@ pub(super) struct Full;
 impl GoimComets {
     /// None yet. Lanes to those with an address are added to `lanes`.
     pub fn new(config: GoimConfig, logic: Arc<Logic>, lanes: Lanes, runtime: Handle) -> Arc<Self> {
-        let comets = Arc::new(Self { config, logic, lanes, runtime: runtime.clone(), state: Mutex::default() });
+        let comets = Arc::new(Self {
+            config,
+            logic,
+            lanes,
+            runtime: runtime.clone(),
+            state: Mutex::default(),
+            refused: Refused::default(),
+        });
         runtime.spawn(sweep(Arc::downgrade(&comets)));
         comets
     }
@@ -101,6 +118,7 @@ impl GoimComets {
         let mut state = self.lock();
         let server = self.server(&mut state, server)?;
         if server.sessions.len() >= GOIM_SESSIONS_MAX {
+            self.refused.sessions.fetch_add(1, Relaxed);
             return Err(Full);
         }
         server.next += 1;
@@ -115,7 +133,8 @@ impl GoimComets {
 
     fn server<'a>(&self, state: &'a mut HashMap<String, Server>, name: &str) -> Result<&'a mut Server, Full> {
         if !state.contains_key(name) {
-            if state.len() >= GOIM_COMETS_MAX || name.len() > 256 {
+            if state.len() >= GOIM_COMETS_MAX || name.len() > GOIM_NAME_BYTES_MAX {
+                self.refused.comets.fetch_add(1, Relaxed);
                 return Err(Full);
             }
             let mut server = Server {
@@ -225,10 +244,17 @@ impl GoimComets {
         let mut state = self.lock();
         let server = self.server(&mut state, server)?;
         let counts = rooms.into_iter().filter_map(|(room, count)| Some((room, u64::try_from(count).ok()?)));
-        server.rooms =
-            counts.filter(|(_, count)| *count > 0).take(GOIM_ROOMS_MAX).map(|(room, count)| (room.into(), count)).collect();
+        let mut counts = counts.filter(|(_, count)| *count > 0);
+        server.rooms = counts.by_ref().take(GOIM_ROOMS_MAX).map(|(room, count)| (room.into(), count)).collect();
+        self.refused.rooms.fetch_add(counts.count() as u64, Relaxed);
         server.rooms_ms = now_ms;
         Ok(())
+    }
+
+    /// What found no place here, by what it was: calls of comets, sessions, and rooms left out.
+    pub fn refused(&self) -> [(&'static str, u64); 3] {
+        let Refused { comets, sessions, rooms } = &self.refused;
+        [("comets", comets.load(Relaxed)), ("sessions", sessions.load(Relaxed)), ("rooms", rooms.load(Relaxed))]
     }
 
     /// People in a room on goim's comets.

@@ -111,6 +111,7 @@ impl Routes for RegistryRoutes {
 pub(crate) struct TestLogic {
     pub(crate) registry: Arc<dyn SessionRegistry>,
     pub(crate) comets: Arc<Comets>,
+    pub(crate) goim: Arc<GoimComets>,
     pub(crate) nodes: Arc<AllNodes>,
     pub(crate) lanes: Lanes,
     pub(crate) addr: SocketAddr,
@@ -154,7 +155,7 @@ impl TestLogic {
         let access = Arc::new(Access::open(logic_metrics.clone()));
         let api = Arc::new(Api::new(accept, registry.clone(), log, nodes.clone(), logic_metrics.clone(), access, config));
 
-        let routes = GrpcRoutes::new(GoimLogic::new(logic.clone(), goim, nodes.clone(), api).server())
+        let routes = GrpcRoutes::new(GoimLogic::new(logic.clone(), goim.clone(), nodes.clone(), api).server())
             .add_service(LogicService::new(logic, comets.clone(), nodes.clone()).server());
         let listener = match options.at {
             // The port of a logic that has just ended.
@@ -169,6 +170,7 @@ impl TestLogic {
         Self {
             registry,
             comets,
+            goim,
             nodes,
             lanes,
             addr,

@@ -13,7 +13,7 @@ use rustls::version::{TLS12, TLS13};
 use rustls::{Error, InconsistentKeys};
 use thiserror::Error as ThisError;
 
-use super::{der, names};
+use super::{names, x509};
 
 /// What `wss` clients may name as the application protocol.
 const HTTP_1_1: &[u8] = b"http/1.1";
@@ -122,7 +122,7 @@ impl Certificates {
         let mut pairs = Vec::new();
         for (certificate, key) in options.certificates.iter().zip(&options.keys) {
             let pair = read_pair(certificate, key, &provider)?;
-            let not_after_s = pair.cert.first().and_then(|der| der::not_after_s(der));
+            let not_after_s = pair.cert.first().and_then(|der| u64::try_from(x509::not_after_s(der)?).ok());
             files.push(CertificateFile { path: certificate.clone(), not_after_s });
             pairs.push(Arc::new(pair));
         }

@@ -13,8 +13,8 @@
 //! Not here: which session a connection is, what its plaintext means.
 
 mod certificates;
-mod der;
 mod names;
+pub mod x509;
 
 use std::fmt;
 use std::io;

@@ -1,5 +1,6 @@
 //! Dates of the token file (RFC 3339) to unix time and back.
 
+use perseid_protocol::calendar::{LAST_S, date_of, days_from_epoch};
 use toml::value::{Date, Datetime, Offset, Time};
 
 const DAY_S: i64 = 86_400;
@@ -14,7 +15,7 @@ pub(super) fn unix_ms(date: &Datetime) -> Option<u64> {
         Some(Offset::Custom { minutes }) => i64::from(minutes) * 60,
         Some(Offset::Z) | None => 0,
     };
-    let seconds = days_of(i64::from(day.year), i64::from(day.month), i64::from(day.day)) * DAY_S + seconds - offset_s;
+    let seconds = days_from_epoch(i64::from(day.year), i64::from(day.month), i64::from(day.day)) * DAY_S + seconds - offset_s;
     u64::try_from(seconds).ok().map(|seconds| seconds * 1000)
 }
 
@@ -22,7 +23,7 @@ pub(super) fn unix_ms(date: &Datetime) -> Option<u64> {
 pub(super) fn of(unix_ms: u64) -> Datetime {
     // Below 2^63 / 1000 in any case.
     let seconds = i64::try_from(unix_ms / 1000).unwrap_or(i64::MAX).min(LAST_S);
-    let (year, month, day) = civil(seconds.div_euclid(DAY_S));
+    let (year, month, day) = date_of(seconds.div_euclid(DAY_S));
     let of_day = seconds.rem_euclid(DAY_S);
     let small = |number: i64| u8::try_from(number).unwrap_or_default();
     Datetime {
@@ -35,28 +36,6 @@ pub(super) fn of(unix_ms: u64) -> Datetime {
         }),
         offset: Some(Offset::Z),
     }
-}
-
-/// 9999-12-31T23:59:59Z.
-const LAST_S: i64 = 253_402_300_799;
-
-/// Days from 1970-01-01 to a day of the Gregorian calendar; years are counted from March, so that leap days come last.
-fn days_of(year: i64, month: i64, day: i64) -> i64 {
-    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
-    let (era, of_era) = (year.div_euclid(400), year.rem_euclid(400));
-    let of_year = (153 * month + 2) / 5 + day - 1;
-    era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468
-}
-
-fn civil(days: i64) -> (i64, i64, i64) {
-    let days = days + 719_468;
-    let (era, of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
-    let year = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year + year / 4 - year / 100);
-    let month = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * month + 2) / 5 + 1;
-    let (year, month) = if month < 10 { (year, month + 3) } else { (year + 1, month - 9) };
-    (era * 400 + year, month, day)
 }
 
 #[cfg(test)]

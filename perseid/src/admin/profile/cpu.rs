@@ -2,9 +2,11 @@
 
 use std::collections::HashMap;
 
+use axum::response::{IntoResponse, Response};
+use perseid_logic::reason::Reason;
 use pprof::{Frames, ProfilerGuard, ProfilerGuardBuilder, Symbol};
 
-use super::Turn;
+use super::{LEAVING, Profiles, Turn, asked, problem};
 
 /// The longest answer, bytes; what is rarer than what fits is counted in one line.
 const FOLDED_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -14,11 +16,29 @@ const RARER: &str = "(rarer)";
 /// where calls of the kernel are, and so most of what is to be seen.
 const NOT_UNWOUND: [&str; 2] = ["libgcc", "vdso"];
 
+/// Takes a profile as the query asks.
+pub(super) async fn answer(profiles: Profiles, query: Option<String>) -> Response {
+    let (seconds, hz) = match asked::seconds_and_hz(query.as_deref()) {
+        Ok(asked) => asked,
+        Err(detail) => return problem(Reason::BadRequest, &detail),
+    };
+    let turn = match profiles.take(seconds) {
+        Ok(turn) => turn,
+        Err(busy) => return busy.into_response(),
+    };
+    tracing::info!(seconds, hz, "a CPU profile was asked for over HTTP");
+    match profile(hz, profiles.wait(seconds), turn).await {
+        Ok(Some(folded)) => folded.into_response(),
+        Ok(None) => problem(Reason::Unavailable, LEAVING),
+        Err(detail) => problem(Reason::Unavailable, &format!("no profile was taken: {detail}")),
+    }
+}
+
 /// Samples until `over` is; gives the folded stacks, or nothing if `over` says that nobody wants them. Ends when it is dropped.
 ///
 /// # Errors
 /// What prevents it, in words: no place for temporary files, for one.
-pub(super) async fn profile(hz: u64, over: impl Future<Output = bool>, turn: Turn) -> Result<Option<String>, String> {
+async fn profile(hz: u64, over: impl Future<Output = bool>, turn: Turn) -> Result<Option<String>, String> {
     let hz = i32::try_from(hz).map_err(|error| error.to_string())?;
     let builder = ProfilerGuardBuilder::default().frequency(hz).blocklist(&NOT_UNWOUND);
     let guard = builder.build().map_err(|error| error.to_string())?;

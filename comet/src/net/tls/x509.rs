@@ -1,18 +1,21 @@
-//! The little of an X.509 certificate (RFC 5280) that is of interest here: its dates, its names, whether it is its own issuer.
-//! rustls has read the certificate before; this reads past what it does not know, and gives `None` where it makes no sense.
+//! The little of an X.509 certificate (RFC 5280) that operators are told of: its dates, its names, whether it is its own issuer.
+//! Whether it is valid is rustls' to judge; this reads past what it does not know, and gives `None` where it makes no sense.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use perseid_protocol::calendar::days_from_epoch;
+
 /// What a certificate says.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Said {
+pub struct Said {
     /// Unix seconds.
-    pub(super) not_before_s: i64,
+    pub not_before_s: i64,
     /// Unix seconds.
-    pub(super) not_after_s: i64,
+    pub not_after_s: i64,
     /// Names and addresses of subjectAltName.
-    pub(super) names: Vec<String>,
-    pub(super) self_signed: bool,
+    pub names: Vec<String>,
+    /// It is its own issuer.
+    pub self_signed: bool,
 }
 
 mod tag {
@@ -31,25 +34,43 @@ mod tag {
 /// 2.5.29.17
 const SUBJECT_ALT_NAME: [u8; 3] = [0x55, 0x1d, 0x11];
 
+/// What stands in front of the names.
+struct Head<'a> {
+    issuer: &'a [u8],
+    not_before_s: i64,
+    not_after_s: i64,
+    rest: Reader<'a>,
+}
+
+/// When a certificate ends, unix seconds. Its names may be of any kind.
+pub fn not_after_s(der: &[u8]) -> Option<i64> {
+    head(der).map(|head| head.not_after_s)
+}
+
 /// Reads a certificate.
-pub(super) fn read(der: &[u8]) -> Option<Said> {
-    let mut fields = Reader(Reader(der).take(tag::SEQUENCE)?);
-    let mut tbs = Reader(fields.take(tag::SEQUENCE)?);
-    tbs.take_if(tag::VERSION);
-    // Serial number, algorithm.
-    tbs.any()?;
-    tbs.any()?;
-    let issuer = tbs.take(tag::SEQUENCE)?;
-    let mut validity = Reader(tbs.take(tag::SEQUENCE)?);
-    let (not_before_s, not_after_s) = (time(validity.any()?)?, time(validity.any()?)?);
-    let subject = tbs.take(tag::SEQUENCE)?;
+pub fn read(der: &[u8]) -> Option<Said> {
+    let Head { issuer, not_before_s, not_after_s, mut rest } = head(der)?;
+    let subject = rest.take(tag::SEQUENCE)?;
     let mut names = Vec::new();
-    while let Some((kind, value)) = tbs.any() {
+    while let Some((kind, value)) = rest.any() {
         if kind == tag::EXTENSIONS {
             names = alt_names(value)?;
         }
     }
     Some(Said { not_before_s, not_after_s, names, self_signed: issuer == subject })
+}
+
+fn head(der: &[u8]) -> Option<Head<'_>> {
+    let mut fields = Reader(Reader(der).take(tag::SEQUENCE)?);
+    let mut rest = Reader(fields.take(tag::SEQUENCE)?);
+    rest.take_if(tag::VERSION);
+    // Serial number, algorithm.
+    rest.any()?;
+    rest.any()?;
+    let issuer = rest.take(tag::SEQUENCE)?;
+    let mut validity = Reader(rest.take(tag::SEQUENCE)?);
+    let (not_before_s, not_after_s) = (time(validity.any()?)?, time(validity.any()?)?);
+    Some(Head { issuer, not_before_s, not_after_s, rest })
 }
 
 fn alt_names(extensions: &[u8]) -> Option<Vec<String>> {
@@ -88,18 +109,11 @@ fn time((kind, text): (u8, &[u8])) -> Option<i64> {
     let field = |at, range: std::ops::RangeInclusive<i64>| two(rest, at).filter(|value| range.contains(value));
     let (month, day) = (field(0, 1..=12)?, field(2, 1..=31)?);
     let (hour, minute, second) = (field(4, 0..=23)?, field(6, 0..=59)?, field(8, 0..=59)?);
-    (rest.get(10..) == Some("Z")).then(|| ((days(year, month, day) * 24 + hour) * 60 + minute) * 60 + second)
+    (rest.get(10..) == Some("Z")).then(|| ((days_from_epoch(year, month, day) * 24 + hour) * 60 + minute) * 60 + second)
 }
 
 fn two(text: &str, at: usize) -> Option<i64> {
     text.get(at..at + 2).filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))?.parse().ok()
-}
-
-/// Days from 1970-01-01 to a day of the Gregorian calendar; years begin in March, so that the leap day is the last one.
-fn days(year: i64, month: i64, day: i64) -> i64 {
-    let year = if month <= 2 { year - 1 } else { year };
-    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    365 * year + year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400) + day_of_year - 719_468
 }
 
 /// Takes one DER element after the other.
@@ -156,6 +170,9 @@ mod tests {
             "701301000000Z",
             "700132000000Z",
             "70010100000xZ",
+            "700101240000Z",
+            "700101006000Z",
+            "700101000060Z",
             "700101000000Zx",
             "+00101000000Z",
         ] {
@@ -171,8 +188,9 @@ mod tests {
         let said = read(&der).unwrap();
         assert_eq!((&said.names[..], said.self_signed), (&names[..], true));
         assert!(said.not_before_s < said.not_after_s);
+        assert_eq!(not_after_s(&der), Some(said.not_after_s));
         for end in 0..der.len() {
-            assert_eq!(read(&der[..end]), None, "{end}");
+            assert_eq!((read(&der[..end]), not_after_s(&der[..end])), (None, None), "{end}");
         }
         for at in 0..der.len() {
             for value in [0, 0x7f, 0x80, 0x84, 0xff] {
