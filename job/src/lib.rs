@@ -27,3 +27,4 @@ pub use lane::{
     BreakerState, Lane, LaneConfig, LaneCounters, LaneError, Lanes, QueuedLane, RoomInterest, Transport, TransportError,
 };
 pub use metrics::{DropReason, Metrics, MetricsSnapshot};
+pub use outlet::relay;

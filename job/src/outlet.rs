@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use perseid_protocol::push::{Delivery, Target};
+
 use crate::dispatch::{Batches, Counts};
 use crate::lane::{Lane, LaneError, Lanes};
 use crate::metrics::{DropReason, Metrics};
@@ -69,4 +71,25 @@ impl Outlet {
             lane.resync();
         }
     }
+}
+
+/// Hands over deliveries to single sessions that stand in no log: in their order, and without a second try.
+pub fn relay(lanes: &Lanes, metrics: &Metrics, deliveries: Vec<Delivery>) {
+    let mut outlet = Outlet::new(lanes.clone());
+    let mut counts = Counts::default();
+    for delivery in deliveries {
+        let session = match delivery.target {
+            Target::Session(session) | Target::Inbox { session, .. } | Target::End(session, _) => session,
+            Target::Room(_) | Target::All { .. } => continue,
+        };
+        match outlet.batches.of_mut(session.node) {
+            Some(batch) => {
+                batch.push(delivery);
+                counts.deliveries += 1;
+            }
+            None => counts.drop(DropReason::NoLane, 1),
+        }
+    }
+    outlet.hand_over(metrics, &mut counts);
+    metrics.add_counts(&counts);
 }

@@ -228,6 +228,12 @@ impl Accept {
         Self { traces, ..self }
     }
 
+    /// Takes message ids from where others take theirs.
+    #[must_use]
+    pub fn with_ids(self, ids: Arc<Snowflake>) -> Self {
+        Self { ids, ..self }
+    }
+
     /// Where message ids come from: whoever makes messages takes them from here.
     pub const fn ids(&self) -> &Arc<Snowflake> {
         &self.ids

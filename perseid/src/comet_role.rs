@@ -95,6 +95,7 @@ impl CometRole {
         let node = CometNode::start(&link, &comet, started_ms, advertise.unwrap_or_else(|| grpc_addr.to_string()));
 
         let parts = Arc::new(Parts {
+            stored: None,
             comet,
             registry: sessions,
             log: None,

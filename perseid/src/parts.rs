@@ -28,6 +28,8 @@ pub struct Parts {
     pub logic: Arc<perseid_logic::Metrics>,
     /// What the job counts.
     pub job: Arc<perseid_job::Metrics>,
+    /// What the job counts of stored messages, where it runs.
+    pub stored: Option<Arc<perseid_job::inbox::InboxMetrics>>,
     /// What writes events, if somebody wants them.
     pub feed: Option<Arc<perseid_logic::Feed>>,
     /// What webhooks count.

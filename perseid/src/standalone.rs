@@ -75,7 +75,8 @@ impl Standalone {
         let stored = ground.stored(&settings, &lanes)?;
         let logic = ground.logic(&settings, &telling, &stored.inbox);
         let wire = Wiring::bind(&settings, &logic, &lanes)?;
-        let link = Link { logic: logic.clone(), runtime: Handle::current(), comets: wire.comets.clone(), inbox: stored.inbox.clone() };
+        let link =
+            Link { logic: logic.clone(), runtime: Handle::current(), comets: wire.comets.clone(), inbox: stored.inbox.clone() };
         let certificates = certificates::load(&settings, None)?;
         let comet = ground.comet(&settings, certificates.clone(), link)?;
         ground.job(&comet, lanes)?;
@@ -114,7 +115,23 @@ impl Standalone {
         let http_stop = CancellationToken::new();
         let routes = http::routes(&parts, &api, &access, level, &http_stop);
         let http = http::serve(http_listeners, routes, metrics, http_stop.clone());
-        Ok(Self { parts, api, logic, gate, access, drain, wire, settings, certificates, http, http_stop, told, stored, traces, export })
+        Ok(Self {
+            parts,
+            api,
+            logic,
+            gate,
+            access,
+            drain,
+            wire,
+            settings,
+            certificates,
+            http,
+            http_stop,
+            told,
+            stored,
+            traces,
+            export,
+        })
     }
 
     /// What runs.

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use perseid_comet::Comet;
 use perseid_comet::link::{
-    Answer, Connect, Connected, LogicLink, Refused, Renew, Renewed, RoomTail, RoomTicket, Stored, StoredOutcome, StoredTicket, Ticket,
-    Upstream,
+    Answer, Connect, Connected, LogicLink, Refused, Renew, Renewed, RoomTail, RoomTicket, Stored, StoredOutcome, StoredTicket,
+    Ticket, Upstream,
 };
 use perseid_job::{Lane, LaneError, Routes};
 use perseid_logic::{

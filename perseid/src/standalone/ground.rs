@@ -7,7 +7,8 @@ use anyhow::{Context, Result};
 use perseid_comet::{Certificates, Comet};
 use perseid_job::{JobConsumer, Lanes};
 use perseid_log::{EmbeddedLog, EventLog, Start};
-use perseid_logic::{Accept, Access, Api, Feed, Inbox, Logic, Metrics, Nodes, Snowflake, Traces};
+use perseid_logic::snowflake::Snowflake;
+use perseid_logic::{Accept, Access, Api, Feed, Inbox, Logic, Metrics, Nodes, Traces};
 use perseid_store::{MemoryRegistry, SessionRegistry};
 
 use super::adapters::{CallLane, Link, RegistryRoutes};
@@ -114,6 +115,6 @@ impl Ground {
         let accept = Arc::new(accept.with_traces(self.traces.clone()).with_ids(self.ids.clone()));
         log::restore(&*log, &accept, inbox, self.started_ms.saturating_sub(config.idempotency_ms))?;
         let api = Api::new(accept, registry, log, nodes, metrics, self.access.clone(), config);
-        Ok(Arc::new(api.with_events(feed).with_inbox(inbox.clone()).with_traces(self.traces.clone())))
+        Ok(Arc::new(api.with_events(feed).with_traces(self.traces.clone())))
     }
 }

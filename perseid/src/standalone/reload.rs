@@ -3,7 +3,7 @@
 use perseid_comet::Certificates;
 
 use super::comet_config::comet_config;
-use super::logic_config::logic_config;
+use super::logic_config::{logic_config, stored_config};
 use super::{Standalone, access};
 use crate::config::Settings;
 use crate::gate::session_limits;
@@ -29,7 +29,7 @@ impl Standalone {
         let comet = comet_config(&settings, self.parts.started_ms, certificates);
         self.parts.comet.reload(perseid_comet::Config { node_id: self.parts.comet.config().node_id.clone(), ..comet });
         self.api.reload(logic_config(&settings));
-        self.stored.inbox.reload(logic_config::stored_config(&settings));
+        self.stored.inbox.reload(stored_config(&settings));
         self.logic.reload(session_limits(&settings));
         self.gate.reload(&settings);
         self.drain.reload(settings.comet.drain_rate);

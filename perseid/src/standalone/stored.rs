@@ -7,12 +7,11 @@ use perseid_comet::Comet;
 use perseid_job::inbox::{Inbox as InboxAtEnd, InboxJob, InboxMetrics, Ports, RoomKeep};
 use perseid_job::{Lanes, Routes};
 use perseid_log::{Cursor, EmbeddedLog, EventLog, Start};
-use perseid_logic::{Inbox, InboxParts, Metrics, Relay, Snowflake};
+use perseid_logic::snowflake::Snowflake;
+use perseid_logic::{Inbox, InboxParts, Metrics, Relay};
 use perseid_protocol::push::Delivery;
 use perseid_store::SessionRegistry;
-use perseid_store::stored::Store;
-use perseid_store::stored::config::{Retention, StoredConfig};
-use perseid_store::stored::embedded::EmbeddedStore;
+use perseid_store::stored::{MemoryConfig, MemoryStore, Retention, StoredConfig};
 use tokio::runtime::Handle;
 
 use super::logic_config::stored_config;
@@ -28,7 +27,7 @@ const DAY_MS: u64 = 24 * 3_600_000;
 /// Stored messages, filled up to the end of the log; nobody is delivered to yet.
 pub(super) struct StoredAtEnd {
     pub(super) inbox: Arc<Inbox>,
-    pub(super) store: Arc<EmbeddedStore>,
+    pub(super) store: Arc<MemoryStore>,
     pub(super) metrics: Arc<InboxMetrics>,
     at_end: InboxAtEnd,
     comet: Arc<OnceLock<Arc<Comet>>>,
@@ -52,9 +51,14 @@ impl StoredAtEnd {
         let StoredGround { settings, log, registry, routes, lanes, ids, logic, job } = ground;
         let events: Arc<dyn EventLog> = Arc::new(log.clone());
         let cursor = log.cursor(CURSOR, Start::Earliest).context("can't read the event log")?;
-        let dir = settings.node.data_dir.join(STORE_DIR);
-        let store = EmbeddedStore::open(&dir, store_config(settings), Arc::new(unix_ms)).context("can't open the store")?;
-        let store = Arc::new(store);
+        let memory = MemoryConfig {
+            conv_buckets: 1,
+            user_buckets: 1,
+            boot: unix_ms(),
+            stored: store_config(settings),
+            clock: Arc::new(unix_ms),
+        };
+        let store = Arc::new(MemoryStore::new(memory));
         let metrics = Arc::new(InboxMetrics::default());
         let comet: Arc<OnceLock<Arc<Comet>>> = Arc::default();
         let asleep = comet.clone();
@@ -66,7 +70,7 @@ impl StoredAtEnd {
                 }
             }),
             durable: Arc::new(move |offset| keep_from(&*cursor, offset)),
-            ..Ports::new(store.clone(), routes, lanes.clone(), job, Arc::new(unix_ms))
+            ..Ports::new(store.clone(), routes, lanes.clone(), job.clone(), Arc::new(unix_ms))
         };
         let config = stored_config(settings);
         let keep = RoomKeep::new(config.recovery.iter().map(|(kind, count)| (kind.as_str().into(), *count)));
@@ -75,7 +79,7 @@ impl StoredAtEnd {
             store: store.clone(),
             log: events,
             registry: registry.clone(),
-            relay: Arc::new(LaneRelay(lanes)),
+            relay: Arc::new(LaneRelay { lanes, metrics: job }),
             ids,
             metrics: logic,
             runtime: Handle::current(),
@@ -95,16 +99,20 @@ impl StoredAtEnd {
 /// Stored messages that are delivered.
 pub(super) struct Stored {
     pub(super) inbox: Arc<Inbox>,
-    pub(super) store: Arc<EmbeddedStore>,
+    pub(super) store: Arc<MemoryStore>,
     pub(super) metrics: Arc<InboxMetrics>,
     job: InboxJob,
 }
 
 impl Stored {
+    /// What is counted of them.
+    pub(super) fn counts(&self) -> Arc<InboxMetrics> {
+        self.metrics.clone()
+    }
+
     /// Ends after the log was closed: what it has was applied, and is written.
     pub(super) fn close(mut self) {
         self.job.stop();
-        self.store.close();
     }
 }
 
@@ -134,10 +142,13 @@ fn store_config(settings: &Settings) -> StoredConfig {
 }
 
 /// logic → comets: what is never stored takes the way of the job's deliveries.
-struct LaneRelay(Lanes);
+struct LaneRelay {
+    lanes: Lanes,
+    metrics: Arc<perseid_job::Metrics>,
+}
 
 impl Relay for LaneRelay {
     fn relay(&self, deliveries: Vec<Delivery>) {
-        perseid_job::hand_over(&self.0, deliveries);
+        perseid_job::relay(&self.lanes, &self.metrics, deliveries);
     }
 }
