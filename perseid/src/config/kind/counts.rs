@@ -35,10 +35,12 @@ pub(super) fn of_text(text: &str, max: u64) -> Parsed {
     let mut counts = Counts::new(max);
     for part in inner.split(',').map(str::trim).filter(|part| !part.is_empty()) {
         let pair = part.split_once('=').map(|(name, count)| (name.trim().trim_matches('"'), count.trim().parse()));
-        let put = match pair {
-            Some((name, Ok(count))) => counts.put(name, count),
-            _ => Err(Wrong::new(format!("`{}` is no count with a name", short(part))).hint("write name=count, with commas between")),
-        };
+        let put =
+            match pair {
+                Some((name, Ok(count))) => counts.put(name, count),
+                _ => Err(Wrong::new(format!("`{}` is no count with a name", short(part)))
+                    .hint("write name=count, with commas between")),
+            };
         counts.wrongs.extend(put.err());
     }
     counts.finish()
