@@ -1,6 +1,7 @@
 //! How a frame looks on a session's connection: TCP or WebSocket, classic or extended.
 
-use perseid_protocol::frame::{CLASSIC_HEADER_LEN, EXTENDED_HEADER_LEN, Extension};
+use perseid_protocol::frame::{self, CLASSIC_HEADER_LEN, EXTENDED_HEADER_LEN, Extension, Header, VER_EXTENDED};
+use perseid_protocol::op;
 use perseid_protocol::push::{Push, put_raw_header};
 use perseid_protocol::session::server::ReplyTo;
 
@@ -37,6 +38,22 @@ impl Encoding {
             }
         }
         push.put_frame(out, self.extended);
+    }
+
+    /// Appends what an extended session's user has at `pos` of the inbox, in the conversation that is `conv` to him.
+    pub(crate) fn put_inbox(self, out: &mut Vec<u8>, push: &Push, pos: u64, conv: u64) {
+        if self.websocket {
+            put_message_header(out, push.frame_len(true));
+        }
+        push.put_extended(out, pos, conv);
+    }
+
+    /// Appends a hint (HEAD) to an extended session.
+    pub(crate) fn put_head(self, out: &mut Vec<u8>, ext: Extension) {
+        if self.websocket {
+            put_message_header(out, EXTENDED_HEADER_LEN);
+        }
+        frame::put_extended(out, &Header { ver: VER_EXTENDED, op: op::HEAD, seq: 0, ext }, &[]);
     }
 
     /// Appends a reply.

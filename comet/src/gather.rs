@@ -1,6 +1,11 @@
 //! Everything that waits for one session, put together in order for one write.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use crate::outbox::{QueuedFrame, Way};
+use crate::slab::Key;
+use crate::traced::Traced;
 
 /// Whole frames, back to back, with what is known of each. One per worker, used again and again.
 #[derive(Debug, Default)]
@@ -25,13 +30,118 @@ impl Gather {
 
     /// Puts the frame that `encode` writes.
     pub(crate) fn put(&mut self, way: Way, expires_at_ms: u64, encode: impl FnOnce(&mut Vec<u8>)) {
+        self.put_at(way, expires_at_ms, 0, encode);
+    }
+
+    /// The same of what stands at `pos` in the inbox.
+    pub(crate) fn put_inbox(&mut self, pos: u64, encode: impl FnOnce(&mut Vec<u8>)) {
+        self.put_at(Way::Inbox, 0, pos, encode);
+    }
+
+    fn put_at(&mut self, way: Way, expires_at_ms: u64, pos: u64, encode: impl FnOnce(&mut Vec<u8>)) {
         let before = self.bytes.len();
         encode(&mut self.bytes);
-        self.frames.push(QueuedFrame { len: self.bytes.len() - before, way, expires_at_ms });
+        self.frames.push(QueuedFrame { len: self.bytes.len() - before, way, expires_at_ms, pos });
+    }
+
+    /// Pushes in it.
+    pub(crate) fn pushes(&self) -> usize {
+        self.frames.iter().filter(|frame| frame.way != Way::Reply).count()
     }
 
     /// Puts a frame's bytes.
     pub(crate) fn put_bytes(&mut self, way: Way, expires_at_ms: u64, bytes: &[u8]) {
         self.put(way, expires_at_ms, |out| out.extend_from_slice(bytes));
+    }
+}
+
+/// What the commands of one batch have for each of several sessions: it goes out when the batch has been taken, in one write
+/// for each.
+#[derive(Debug, Default)]
+pub(crate) struct Gathers {
+    by_session: HashMap<Key, usize>,
+    /// In the order in which the sessions came up; `None` was written already.
+    gathers: Vec<Option<(Key, Gather)>>,
+    spare: Vec<Gather>,
+    bytes: usize,
+    /// Spans that go on until it was written.
+    traced: Vec<Arc<Traced>>,
+}
+
+/// What may be put together before it is written, whether or not the batch has ended, bytes.
+const GATHERED_BYTES_MAX: usize = 1024 * 1024;
+/// Buffers that are kept between batches, and how large each may be, bytes.
+const SPARES: usize = 64;
+const SPARE_BYTES: usize = 8 * 1024;
+
+impl Gathers {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.gathers.is_empty()
+    }
+
+    /// Whether it is time to write.
+    pub(crate) const fn is_full(&self) -> bool {
+        self.bytes > GATHERED_BYTES_MAX
+    }
+
+    /// What a session has so far; to be put back.
+    pub(crate) fn take(&mut self, key: Key) -> Gather {
+        let held = self.by_session.get(&key).and_then(|at| self.gathers.get_mut(*at)?.as_mut());
+        let Some((_, gather)) = held else {
+            return self.spare.pop().unwrap_or_default();
+        };
+        self.bytes -= gather.bytes.len();
+        std::mem::take(gather)
+    }
+
+    pub(crate) fn put_back(&mut self, key: Key, gather: Gather) {
+        self.bytes += gather.bytes.len();
+        match self.by_session.get(&key).and_then(|at| self.gathers.get_mut(*at)) {
+            Some(place) => *place = Some((key, gather)),
+            None => {
+                self.by_session.insert(key, self.gathers.len());
+                self.gathers.push(Some((key, gather)));
+            }
+        }
+    }
+
+    /// A push of a span was put.
+    pub(crate) fn trace(&mut self, traced: Option<&Arc<Traced>>) {
+        if let Some(traced) = traced {
+            traced.add(1);
+            self.traced.push(Arc::clone(traced));
+        }
+    }
+
+    /// What one session has, before the others.
+    pub(crate) fn remove(&mut self, key: Key) -> Option<Gather> {
+        let at = self.by_session.remove(&key)?;
+        let (_, gather) = self.gathers.get_mut(at)?.take()?;
+        self.bytes -= gather.bytes.len();
+        Some(gather)
+    }
+
+    /// What all have.
+    pub(crate) fn drain(&mut self) -> Vec<Option<(Key, Gather)>> {
+        self.by_session.clear();
+        self.bytes = 0;
+        std::mem::take(&mut self.gathers)
+    }
+
+    /// Takes the buffers back.
+    pub(crate) fn recycle(&mut self, mut all: Vec<Option<(Key, Gather)>>) {
+        self.traced.clear();
+        for (_, mut gather) in all.drain(..).flatten() {
+            if self.spare.len() < SPARES && gather.bytes.capacity() <= SPARE_BYTES {
+                gather.clear();
+                self.spare.push(gather);
+            }
+        }
+        if self.gathers.is_empty() && all.capacity() <= SPARES * 16 {
+            self.gathers = all;
+        }
+        if self.by_session.capacity() > SPARES * 16 {
+            self.by_session = HashMap::new();
+        }
     }
 }

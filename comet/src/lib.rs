@@ -35,6 +35,7 @@ mod room;
 mod session;
 mod slab;
 mod traced;
+mod unanswered;
 mod users;
 mod wheel;
 mod worker;

@@ -95,6 +95,8 @@ pub struct Renew<'a> {
 pub struct Renewed {
     /// When it ends with TOKEN_EXPIRED, unless it is renewed again, unix ms; 0: never.
     pub expires_at_ms: u64,
+    /// Its user's inbox now, as in [`Connected`]: told again.
+    pub inbox: Option<Greeting>,
 }
 
 /// An accepted session.

@@ -2,10 +2,11 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use perseid_protocol::CloseReason;
 use perseid_protocol::push::Drop;
+use perseid_protocol::{CloseReason, op};
 
 use crate::net::tls::Fault;
+use crate::outbox::Ways;
 
 /// A number that one thread writes and others read.
 #[derive(Debug, Default)]
@@ -21,7 +22,11 @@ impl Cell {
     }
 
     pub(crate) fn dec(&self) {
-        self.0.store(self.0.load(Ordering::Relaxed).wrapping_sub(1), Ordering::Relaxed);
+        self.sub(1);
+    }
+
+    pub(crate) fn sub(&self, count: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_sub(count), Ordering::Relaxed);
     }
 
     /// The value now.
@@ -140,6 +145,34 @@ impl Unwelcome {
     }
 }
 
+/// Requests about stored messages, in the order of counters.
+pub const STORED_OPS: [i32; 8] = [op::SEND_MSG, op::SYNC, op::ACK, op::PULL, op::READ, op::HEADS, op::RECALL, op::EPHEMERAL];
+
+/// What became of a session's wish to get what it missed of a room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recovery {
+    /// It got all of it, if there was anything.
+    Whole,
+    /// Not all of it is kept any more.
+    Gone,
+    /// The room keeps nothing.
+    Off,
+}
+
+impl Recovery {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Whole, Self::Gone, Self::Off];
+
+    /// The word of counters.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Whole => "whole",
+            Self::Gone => "gone",
+            Self::Off => "off",
+        }
+    }
+}
+
 /// Counters and gauges of one worker. Arrays by transport are in the order of [`TRANSPORTS`].
 #[derive(Debug, Default)]
 pub struct WorkerMetrics {
@@ -177,8 +210,18 @@ pub struct WorkerMetrics {
     pub upstream: Cell,
     /// Requests refused with ERROR.
     pub requests_refused: Cell,
-    /// Pushes written whole to a session's socket, by way: 0 direct, 1 room, 2 all.
-    pub delivered: [Cell; 3],
+    /// Requests about stored messages that logic was asked, in the order of [`STORED_OPS`].
+    pub stored_requests: [Cell; STORED_OPS.len()],
+    /// Sends whose answers are not known now.
+    pub sends_in_flight: Cell,
+    /// Stored messages that were not pushed to sessions which have not read to the head yet.
+    pub withheld: Cell,
+    /// HEAD frames for sessions.
+    pub heads: Cell,
+    /// Rooms entered by sessions that said what they had seen, by [`Recovery`].
+    pub recoveries: [Cell; Recovery::ALL.len()],
+    /// Pushes written whole to a session's socket, by way: 0 direct, 1 room, 2 all, 3 inbox.
+    pub delivered: [Cell; 4],
     /// `send` calls.
     pub writes: Cell,
     /// Bytes written.
@@ -202,7 +245,18 @@ impl WorkerMetrics {
         self.dropped[reason as usize].add(count);
     }
 
-    pub(crate) fn deliver(&self, ways: &[u64; 4]) {
+    /// Counts a request about stored messages.
+    pub(crate) fn ask(&self, op: i32) {
+        if let Some(index) = STORED_OPS.iter().position(|known| *known == op) {
+            self.stored_requests[index].inc();
+        }
+    }
+
+    pub(crate) fn recover(&self, recovery: Recovery) {
+        self.recoveries[recovery as usize].inc();
+    }
+
+    pub(crate) fn deliver(&self, ways: &Ways) {
         for (cell, count) in self.delivered.iter().zip(ways) {
             if *count > 0 {
                 cell.add(*count);

@@ -2,18 +2,25 @@
 
 use std::collections::VecDeque;
 
+use perseid_protocol::frame::Extension;
+
 /// By which way a frame comes to a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Way {
     Direct = 0,
     Room = 1,
     All = 2,
-    /// A reply or a farewell: never dropped, because reading stops before they become many.
-    Reply = 3,
+    /// What its user has in the inbox: dropped first, because it can be read again.
+    Inbox = 3,
+    /// A reply, a hint or a farewell: never dropped, because reading stops before they become many.
+    Reply = 4,
 }
 
 /// Frames by [`Way`].
-pub(crate) type Ways = [u64; 4];
+pub(crate) type Ways = [u64; 5];
+
+/// Timelines of which a hint waits for one session; of more, the oldest is dropped.
+const HINTS_MAX: usize = 1024;
 
 /// A frame in an [`Outbox`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +29,8 @@ pub(crate) struct QueuedFrame {
     pub(crate) way: Way,
     /// Unix ms at which it is too late; 0 = never.
     pub(crate) expires_at_ms: u64,
+    /// Its position in the inbox, if it came by that way.
+    pub(crate) pos: u64,
 }
 
 /// Bytes of whole frames, but for the first, of which a part may be written already.
@@ -40,6 +49,10 @@ pub(crate) struct Outbox {
     pub(crate) since_ms: u64,
     /// Pushes that were dropped because of this outbox.
     pub(crate) dropped: u64,
+    /// The highest inbox position that its client has to be told of, once it takes something; 0: none.
+    owed_head: u64,
+    /// Hints at timelines for it, the newest of each.
+    owed_hints: Vec<Extension>,
 }
 
 impl Outbox {
@@ -53,6 +66,8 @@ impl Outbox {
             progress_ms: now_ms,
             since_ms: now_ms,
             dropped: 0,
+            owed_head: 0,
+            owed_hints: Vec::new(),
         }
     }
 
@@ -79,7 +94,7 @@ impl Outbox {
     pub(crate) fn push_rest(&mut self, rest: &[u8], way: Way) {
         debug_assert!(self.is_empty(), "a frame was torn while others waited");
         self.torn = true;
-        self.push(rest, QueuedFrame { len: rest.len(), way, expires_at_ms: 0 });
+        self.push(rest, QueuedFrame { len: rest.len(), way, expires_at_ms: 0, pos: 0 });
     }
 
     /// Puts a whole frame.
@@ -127,6 +142,55 @@ impl Outbox {
         });
         self.dropped += removed.0 as u64;
         removed
+    }
+
+    /// Drops what stands in the inbox, of which the client is told afterwards; gives (frames, bytes) dropped.
+    pub(crate) fn drop_inbox(&mut self) -> (usize, usize) {
+        let mut lost = 0;
+        let removed = self.remove(|frame| {
+            lost = lost.max(if frame.way == Way::Inbox { frame.pos } else { 0 });
+            frame.way == Way::Inbox
+        });
+        self.owed_head = self.owed_head.max(lost);
+        self.dropped += removed.0 as u64;
+        removed
+    }
+
+    /// Whether messages of the inbox were lost, so that those that follow can't be applied either.
+    pub(crate) const fn has_lost(&self) -> bool {
+        self.owed_head > 0
+    }
+
+    /// A message of the inbox does not get in.
+    pub(crate) fn lose(&mut self, pos: u64) {
+        self.owed_head = self.owed_head.max(pos);
+        self.dropped += 1;
+    }
+
+    /// Keeps a hint until the socket takes it, instead of the last one at the same timeline; `false`: another one was dropped
+    /// for it.
+    pub(crate) fn owe(&mut self, hint: Extension) -> bool {
+        if (hint.kind, hint.conv) == (0, 0) {
+            self.owed_head = self.owed_head.max(hint.pos);
+            return true;
+        }
+        let same = |owed: &Extension| (owed.kind, owed.conv) == (hint.kind, hint.conv);
+        if let Some(at) = self.owed_hints.iter().position(same) {
+            self.owed_hints.remove(at);
+        }
+        let fits = self.owed_hints.len() < HINTS_MAX;
+        if !fits {
+            self.owed_hints.remove(0);
+        }
+        self.owed_hints.push(hint);
+        fits
+    }
+
+    /// What HEAD frames the client is to get now that everything else was taken.
+    pub(crate) fn take_owed(&mut self) -> impl Iterator<Item = Extension> + use<> {
+        let head = std::mem::take(&mut self.owed_head);
+        let head = (head > 0).then(|| Extension { pos: head, ..Extension::default() });
+        std::mem::take(&mut self.owed_hints).into_iter().chain(head)
     }
 
     /// Drops what comes from the session's room; gives (frames, bytes) dropped.
@@ -178,7 +242,7 @@ mod tests {
     use super::*;
 
     fn push(outbox: &mut Outbox, text: &str, way: Way) {
-        outbox.push(text.as_bytes(), QueuedFrame { len: text.len(), way, expires_at_ms: 0 });
+        outbox.push(text.as_bytes(), QueuedFrame { len: text.len(), way, expires_at_ms: 0, pos: 0 });
     }
 
     #[test]
@@ -188,13 +252,13 @@ mod tests {
             push(&mut outbox, text, Way::Direct);
         }
         push(&mut outbox, "RRRR", Way::Reply);
-        assert_eq!(outbox.advance(2, 1), [0; 4]);
+        assert_eq!(outbox.advance(2, 1), [0; 5]);
         assert_eq!(outbox.drop_oldest(5), (2, 8));
         assert_eq!(outbox.unwritten(), b"aaddddRRRR");
-        assert_eq!(outbox.advance(6, 2), [2, 0, 0, 0]);
+        assert_eq!(outbox.advance(6, 2), [2, 0, 0, 0, 0]);
         assert_eq!((outbox.unwritten(), outbox.reply_bytes()), (&b"RRRR"[..], 4));
         assert_eq!(outbox.drop_oldest(100), (0, 0), "replies stay");
-        assert_eq!(outbox.advance(4, 3), [0, 0, 0, 1]);
+        assert_eq!(outbox.advance(4, 3), [0, 0, 0, 0, 1]);
         assert!(outbox.is_empty() && outbox.reply_bytes() == 0);
         assert_eq!((outbox.dropped, outbox.progress_ms), (2, 3));
     }
@@ -203,7 +267,7 @@ mod tests {
     fn what_is_too_late_goes() {
         let mut outbox = Outbox::new(0);
         outbox.push_rest(b"xx", Way::Reply);
-        outbox.push(b"late", QueuedFrame { len: 4, way: Way::All, expires_at_ms: 5 });
+        outbox.push(b"late", QueuedFrame { len: 4, way: Way::All, expires_at_ms: 5, pos: 0 });
         push(&mut outbox, "keep", Way::Room);
         assert!(outbox.has_mortal_frames());
         assert_eq!(outbox.drop_expired(5), (1, 4));

@@ -13,6 +13,8 @@ pub(crate) struct RingFrame {
     pub(crate) arrival: u64,
     /// Unix ms at which it is too late; 0 = never.
     pub(crate) expires_at_ms: u64,
+    /// Its position in a room that keeps its last frames; 0: none.
+    pub(crate) pos: u64,
 }
 
 #[derive(Debug, Default)]
@@ -51,10 +53,10 @@ impl ByteRing {
     }
 
     /// Appends the frame that `encode` writes; its length, bytes.
-    pub(crate) fn push(&mut self, arrival: u64, expires_at_ms: u64, encode: impl FnOnce(&mut Vec<u8>)) -> usize {
+    pub(crate) fn push(&mut self, arrival: u64, expires_at_ms: u64, pos: u64, encode: impl FnOnce(&mut Vec<u8>)) -> usize {
         let before = self.bytes.len();
         encode(&mut self.bytes);
-        self.frames.push_back(RingFrame { end: self.head(), arrival, expires_at_ms });
+        self.frames.push_back(RingFrame { end: self.head(), arrival, expires_at_ms, pos });
         self.mortal += usize::from(expires_at_ms != 0);
         self.bytes.len() - before
     }
@@ -78,6 +80,18 @@ impl ByteRing {
     /// Frames that end after `position`, oldest first.
     pub(crate) fn frames_after(&self, position: u64) -> impl Iterator<Item = &RingFrame> {
         self.frames.range(self.frames.partition_point(|frame| frame.end <= position)..)
+    }
+
+    /// Where a reader at `position` goes on who has what stands at `pos` of the room, and all before it: behind the last frame
+    /// that is not newer.
+    pub(crate) fn end_of_pos(&self, position: u64, pos: u64) -> u64 {
+        let seen = |frame: &&RingFrame| frame.pos != 0 && frame.pos <= pos;
+        self.frames_after(position).filter(seen).last().map_or(position, |frame| frame.end)
+    }
+
+    /// The position in the room of the first frame after `position` that has one.
+    pub(crate) fn next_pos(&self, position: u64) -> Option<u64> {
+        self.frames_after(position).map(|frame| frame.pos).find(|pos| *pos != 0)
     }
 
     /// How many frames end after `from` and not after `to`.
@@ -145,7 +159,7 @@ mod tests {
     fn ring(frames: &[&str]) -> ByteRing {
         let mut ring = ByteRing::default();
         for (arrival, frame) in frames.iter().enumerate() {
-            ring.push(arrival as u64, 0, |out| out.extend_from_slice(frame.as_bytes()));
+            ring.push(arrival as u64, 0, 0, |out| out.extend_from_slice(frame.as_bytes()));
         }
         ring
     }
@@ -159,10 +173,22 @@ mod tests {
         assert_eq!((ring.tail(), ring.head(), ring.len()), (3, 6, 3));
         assert_eq!(ring.bytes_from(4), b"bc");
         assert_eq!(ring.bytes_from(0), b"bbc", "what is gone is clamped");
-        ring.push(9, 0, |out| out.extend_from_slice(b"dd"));
+        ring.push(9, 0, 0, |out| out.extend_from_slice(b"dd"));
         assert_eq!(ring.bytes_between(5, 8), b"cdd");
         assert_eq!(ring.trim(8), 5);
         assert_eq!((ring.tail(), ring.head(), ring.len()), (8, 8, 0));
+    }
+
+    #[test]
+    fn readers_who_have_seen_a_position() {
+        let mut ring = ByteRing::default();
+        for (arrival, pos) in [7, 8, 0, 9, u64::MAX].into_iter().enumerate() {
+            ring.push(arrival as u64, 0, pos, |out| out.extend_from_slice(b"xx"));
+        }
+        for (position, pos, end) in [(0, 6, 0), (0, 7, 2), (0, 8, 4), (0, 9, 8), (4, 8, 4), (0, u64::MAX, 10), (10, 9, 10)] {
+            assert_eq!(ring.end_of_pos(position, pos), end, "from {position}, seen {pos}");
+        }
+        assert_eq!((ring.next_pos(0), ring.next_pos(4), ring.next_pos(10)), (Some(7), Some(9), None));
     }
 
     #[test]

@@ -22,6 +22,8 @@ pub(crate) struct Member {
     pub(crate) tls: bool,
     /// Its socket is full: whoever finds it writable goes on.
     pub(crate) blocked: bool,
+    /// It gets what it missed first: what comes meanwhile waits in the ring.
+    pub(crate) held: bool,
 }
 
 const _: () = assert!(size_of::<Member>() <= 24);
@@ -92,7 +94,7 @@ impl Room {
         for (index, audience) in self.audiences.iter_mut().enumerate() {
             if let Some(audience) = audience {
                 let encoding = Encoding::from_index(index);
-                bytes += audience.ring.push(arrival, push.expires_at_ms, |out| encoding.put_push(out, push));
+                bytes += audience.ring.push(arrival, push.expires_at_ms, push.pos, |out| encoding.put_push(out, push));
             }
         }
         bytes

@@ -4,8 +4,10 @@ use std::num::NonZeroU32;
 use std::os::fd::{AsRawFd, RawFd};
 
 use mio::net::TcpStream;
-use perseid_protocol::SessionKey;
+use perseid_protocol::frame::{Extension, Header};
 use perseid_protocol::session::server::{Phase, ReplyTo, Session as Rules};
+use perseid_protocol::session::stored::Inbox;
+use perseid_protocol::{SessionKey, op};
 
 use crate::accepts::AcceptsId;
 use crate::encoding::Encoding;
@@ -13,6 +15,7 @@ use crate::guest::Guest;
 use crate::net::tls::Tls;
 use crate::net::websocket::Decoder;
 use crate::outbox::Outbox;
+use crate::unanswered::Unanswered;
 
 /// Replies that may wait for one session before its next frames do, bytes.
 pub(crate) const REPLIES_BYTES_MAX: usize = 256 * 1024;
@@ -47,6 +50,21 @@ impl Membership {
     }
 }
 
+/// A request whose answer comes later.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked {
+    pub(crate) reply: ReplyTo,
+    /// What a refusal echoes.
+    pub(crate) ext: Extension,
+}
+
+impl Asked {
+    /// The request's header, as far as a refusal echoes it.
+    pub(crate) const fn header(&self) -> Header {
+        Header { ver: self.reply.ver, op: self.reply.op, seq: self.reply.seq, ext: self.ext }
+    }
+}
+
 /// What is half read, or waits for an answer. Exists only then.
 #[derive(Debug, Default)]
 pub(crate) struct Input {
@@ -57,19 +75,82 @@ pub(crate) struct Input {
     /// Bytes at the start of `frames` that had their turn.
     pub(crate) frames_taken: usize,
     /// The request whose answer comes later; other requests wait meanwhile.
-    pub(crate) waiting: Option<ReplyTo>,
-    /// The room that it asked for, and the body that its reply echoes.
-    pub(crate) entering: Option<(Box<str>, Box<[u8]>)>,
+    pub(crate) waiting: Option<Asked>,
+    /// The room that it asked for.
+    pub(crate) entering: Option<Box<Entering>>,
+    /// Requests about stored messages whose answers come later.
+    pub(crate) unanswered: Unanswered,
+    /// Which sends are refused because one before them failed.
+    pub(crate) failed: Failed,
+    /// A WebSocket frame or message that is half read.
+    pub(crate) decoder: Decoder,
+}
+
+/// Which sends are refused because one before them failed: those that were sent before their client can have known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Failed {
+    /// None.
+    #[default]
+    Nothing,
+    /// Those that wait for their turn.
+    Kept,
+    /// Those, and what the socket holds.
+    Unread,
+}
+
+/// A CHANGE_ROOM that waits.
+#[derive(Debug)]
+pub(crate) struct Entering {
+    pub(crate) room: Box<str>,
+    /// What its reply echoes.
+    pub(crate) body: Box<[u8]>,
+    /// What the client has seen of the room.
+    pub(crate) pos: u64,
+    /// How often the room's end was asked for; 0: the room is not entered yet.
+    pub(crate) asked: u8,
 }
 
 impl Input {
     pub(crate) fn is_empty(&self) -> bool {
-        self.held.is_empty() && self.frames.is_empty() && self.waiting.is_none()
+        self.held.is_empty()
+            && self.frames.is_empty()
+            && !self.is_waiting()
+            && self.failed == Failed::Nothing
+            && self.decoder.is_idle()
     }
 
-    /// Bytes that count against the node's bound.
+    /// Whether a request waits for an answer that comes later.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.waiting.is_some() || !self.unanswered.is_empty()
+    }
+
+    /// A send failed; `unread` says that the socket may hold others.
+    pub(crate) fn fail_run(&mut self, unread: bool) {
+        let failed = if unread || !self.held.is_empty() {
+            Failed::Unread
+        } else if self.frames_len() > 0 {
+            Failed::Kept
+        } else {
+            Failed::Nothing
+        };
+        self.failed = self.failed.max(failed);
+    }
+
+    /// Those that waited had their turn, or the socket holds nothing any more either: what comes now was sent later.
+    pub(crate) fn end_run(&mut self, of: Failed) {
+        if self.frames.is_empty() && self.failed <= of {
+            self.failed = Failed::Nothing;
+        }
+    }
+
+    /// Bytes that wait for their turn, or for more bytes. They count against the node's bound.
     pub(crate) fn len(&self) -> usize {
         self.held.len() + self.frames_len()
+    }
+
+    /// Whether any do.
+    pub(crate) fn has_bytes(&self) -> bool {
+        self.len() > 0
     }
 
     /// Bytes of frames that wait for their turn.
@@ -101,7 +182,8 @@ pub(crate) struct Slot {
     /// Pushes to all that this session has seen, or need not see.
     pub(crate) broadcasts_seen: u64,
     pub(crate) input: Option<Box<Input>>,
-    pub(crate) decoder: Decoder,
+    /// The highest inbox position that came for it, whether it was pushed or withheld; 0: none.
+    pub(crate) inbox_pos: u64,
     /// Present if what travels is encrypted.
     pub(crate) tls: Option<Box<Tls>>,
     /// Present while the socket is full.
@@ -168,7 +250,7 @@ impl Slot {
     /// Whether nothing may be read now: while AUTH is looked at, while much waits for an answer, while replies pile up.
     pub(crate) fn is_paused(&self) -> bool {
         let is_live = self.is_live();
-        self.input.as_ref().is_some_and(|input| input.waiting.is_some() && (!is_live || input.frames_len() > KEPT_BYTES_MAX))
+        self.input.as_ref().is_some_and(|input| input.is_waiting() && (!is_live || input.frames_len() > KEPT_BYTES_MAX))
             || self.is_behind()
     }
 
@@ -177,9 +259,18 @@ impl Slot {
         self.outbox.as_ref().is_some_and(|outbox| outbox.reply_bytes() > REPLIES_BYTES_MAX)
     }
 
-    /// Whether a request waits for an answer that comes later.
-    pub(crate) fn is_waiting(&self) -> bool {
-        self.input.as_ref().is_some_and(|input| input.waiting.is_some())
+    /// Whether a frame has to wait for the answer to an earlier one. Sends wait for sends only when there are many.
+    pub(crate) fn holds_up(&self, op: i32, body_bytes: usize) -> bool {
+        let Some(input) = self.input.as_ref() else { return false };
+        let pipelined = op == op::SEND_MSG && self.rules.inbox() != Inbox::None && input.unanswered.admits_send(body_bytes);
+        input.waiting.is_some() || !(pipelined || input.unanswered.is_empty())
+    }
+
+    /// Gives the box of the input back, if there is nothing in it.
+    pub(crate) fn tidy_input(&mut self) {
+        if self.input.as_ref().is_some_and(|input| input.is_empty()) {
+            self.input = None;
+        }
     }
 }
 

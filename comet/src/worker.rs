@@ -1,7 +1,7 @@
 //! A worker: one thread, one poll, its own sessions, rooms and timers, no lock on the way of a push.
 //!
 //! ```text
-//! loop: commands from other threads, in order (pushes to one session are written at once)
+//! loop: commands from other threads, in order (what they have for one session is written at their end, at once)
 //!       one slice of one room's pass · one slice of a push to all
 //!       deadlines that came round
 //!       poll: 0 while something is runnable, else until the next deadline
@@ -13,15 +13,20 @@
 //! - while an outbox holds bytes, its session's cursor in the room's ring stands between two frames;
 //! - whatever is written to a session is written in order of arrival: frames of its room, pushes to all, its own.
 
+mod auth;
 mod broadcasts;
 mod commands;
 mod ending;
 mod entering;
 mod frames;
+mod gathered;
+mod inbox;
+mod joining;
 mod rates;
 mod reading;
 mod rooms;
 mod secure;
+mod stored;
 mod timers;
 mod writing;
 
@@ -36,7 +41,7 @@ use perseid_protocol::push::SessionAddr;
 use crate::accepts::Interner;
 use crate::broadcast::Broadcasts;
 use crate::config::Config;
-use crate::gather::Gather;
+use crate::gather::{Gather, Gathers};
 use crate::link::LogicLink;
 use crate::mailbox::{Command, Mailbox};
 use crate::metrics::WorkerMetrics;
@@ -124,6 +129,10 @@ pub(crate) struct Worker {
     read_more: Vec<Key>,
     replies: Gather,
     gather: Gather,
+    /// Empty but while a batch of commands is taken.
+    gathers: Gathers,
+    /// Counts requests about stored messages.
+    requests_asked: u32,
     /// Sessions whose connection failed while their room was being written to.
     broken: Vec<Key>,
     /// The same, and those whose socket was found full (`true`), until the slice has ended.
@@ -172,6 +181,8 @@ impl Worker {
             read_more: Vec::new(),
             replies: Gather::default(),
             gather: Gather::default(),
+            gathers: Gathers::default(),
+            requests_asked: 0,
             broken: Vec::new(),
             broken_or_full: Vec::new(),
             drain: None,
@@ -256,7 +267,11 @@ impl Worker {
         self.mailbox.take(commands);
         for command in commands.drain(..) {
             self.handle_command(command);
+            if self.gathers.is_full() {
+                self.flush_gathers();
+            }
         }
+        self.flush_gathers();
         if commands.capacity() > 4096 {
             *commands = Vec::new();
         }

@@ -12,11 +12,13 @@ use axum::Router;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use axum::routing::get;
-use perseid_comet::metrics::{Cell, Histogram, Limit, SECONDS_BOUNDS, TRANSPORTS, Unwelcome, WorkerMetrics};
+use perseid_comet::metrics::{
+    Cell, Histogram, Limit, Recovery, SECONDS_BOUNDS, STORED_OPS, TRANSPORTS, Unwelcome, WorkerMetrics,
+};
 use perseid_comet::net::tls::Fault;
 use perseid_log::{ConsumerState, EventLog, HistogramSnapshot};
-use perseid_protocol::CloseReason;
 use perseid_protocol::push::Drop;
+use perseid_protocol::{CloseReason, operation};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
@@ -30,7 +32,7 @@ use crate::parts::Parts;
 use crate::traces::Lost;
 
 const CONTENT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-const WAYS: [&str; 3] = ["direct", "room", "all"];
+const WAYS: [&str; 4] = ["direct", "room", "all", "inbox"];
 
 /// The route.
 pub fn router(parts: Arc<Parts>) -> Router {
@@ -204,10 +206,25 @@ fn comet(out: &mut Out<'_>, parts: &Parts) -> fmt::Result {
     out.counters("transport_messages_sent", "Pushes written whole to a session, by way", delivered)?;
     out.counter("transport_sent_bytes", "Bytes written", sum(|m| &m.bytes_sent))?;
     out.counter("comet_writes", "send calls", sum(|m| &m.writes))?;
+    stored(out, parts)?;
     let dropped = Drop::ALL.iter().map(|reason| (vec![("reason", reason.word())], parts.dropped(*reason)));
     out.counters("push_dropped", "Frames not delivered, by reason", dropped)?;
     let passes = merge(parts.comet.workers().iter().map(|metrics| &metrics.pass));
     out.histogram("node_broadcast_duration_seconds", "CPU time of a pass over a room's members", &passes)
+}
+
+/// What comets do for stored messages and for rooms that keep their last frames.
+fn stored(out: &mut Out<'_>, parts: &Parts) -> fmt::Result {
+    let sum = |cell: fn(&WorkerMetrics) -> &Cell| parts.sum(cell);
+    let requests = STORED_OPS.iter().enumerate();
+    let requests = requests.map(|(index, op)| (vec![("op", operation::name(*op))], parts.sum(|m| &m.stored_requests[index])));
+    out.counters("comet_stored_requests", "Requests about stored messages", requests)?;
+    out.gauge("comet_sends_in_flight", "Sends whose answers are not known", sum(|m| &m.sends_in_flight))?;
+    out.counter("comet_withheld", "Stored messages that wait for SYNC", sum(|m| &m.withheld))?;
+    out.counter("comet_heads", "HEAD frames", sum(|m| &m.heads))?;
+    let recoveries = Recovery::ALL.iter().enumerate();
+    let recoveries = recoveries.map(|(index, what)| (vec![("outcome", what.word())], parts.sum(|m| &m.recoveries[index])));
+    out.counters("comet_room_recoveries", "CHANGE_ROOM with what was seen of the room", recoveries)
 }
 
 fn merge<'h>(histograms: impl Iterator<Item = &'h Histogram>) -> HistogramSnapshot {

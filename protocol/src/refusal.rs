@@ -20,6 +20,17 @@ pub enum Refusal {
     Unknown = 504,
 }
 
+/// `detail` of a refusal that sends the client back to the start: what its inbox holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct InboxSpan {
+    /// The epoch of its positions, unix ms.
+    pub epoch: u64,
+    /// The oldest position kept; head + 1 when none is.
+    pub floor: u64,
+    /// The newest position.
+    pub head: u64,
+}
+
 impl Refusal {
     /// Every refusal, in the order of the codes.
     pub const ALL: [Self; 11] = [
@@ -58,11 +69,14 @@ impl Refusal {
         }
     }
 
-    /// The JSON body of ERROR; `message` says what to do about it.
-    pub fn json(self, message: &str, retry_after_ms: Option<u64>) -> String {
+    /// The JSON body of ERROR; `message` says what to do about it, `detail` where to start anew.
+    pub fn json(self, message: &str, retry_after_ms: Option<u64>, detail: Option<InboxSpan>) -> String {
         let mut body = json!({ "code": self.code(), "reason": self.word(), "message": message });
         if let Some(after) = retry_after_ms {
             body["retry_after_ms"] = after.into();
+        }
+        if let Some(InboxSpan { epoch, floor, head }) = detail {
+            body["detail"] = json!({ "epoch": epoch, "floor": floor, "head": head });
         }
         body.to_string()
     }

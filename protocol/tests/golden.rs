@@ -8,8 +8,10 @@ use std::collections::BTreeSet;
 use perseid_protocol::auth::AuthRequest;
 use perseid_protocol::frame::{self, FrameError};
 use perseid_protocol::push::{self, Push};
+use perseid_protocol::refusal::InboxSpan;
 use perseid_protocol::session::client::{Event, Session};
-use perseid_protocol::{CloseReason, Header, Refusal, SessionKey, op, operation, operations, room};
+use perseid_protocol::session::server::put_refusal_at;
+use perseid_protocol::{CloseReason, Extension, Header, Refusal, SessionKey, op, operation, operations, room};
 use serde_json::{Value, json};
 use support::{body, bytes, encode, frame_rows, header, int, long, rows, text, unhex};
 
@@ -180,11 +182,46 @@ fn refusals() {
     let rows = rows("error.json");
     assert_eq!(rows.len(), all.len());
     for (row, refusal) in rows.iter().zip(all) {
-        let body: Value = serde_json::from_str(&refusal.json("m", None)).unwrap();
+        let body: Value = serde_json::from_str(&refusal.json("m", None, None)).unwrap();
         assert_eq!(body, row["json"], "{refusal:?}");
-        let later: Value = serde_json::from_str(&refusal.json("m", Some(7))).unwrap();
+        let later: Value = serde_json::from_str(&refusal.json("m", Some(7), None)).unwrap();
         assert_eq!(later["retry_after_ms"], 7);
     }
+}
+
+/// Keys in the order of the alphabet: what a client may compare as text.
+#[test]
+fn an_error_that_says_where_to_start_anew() {
+    let request = Header {
+        ver: 2,
+        op: op::SYNC,
+        seq: -2,
+        ext: Extension { id: 1, pos: 2, conv: 3, conv_pos: 4, from: 5, cid: 6, kind: 2, flags: 255 },
+    };
+    let span = InboxSpan { epoch: 1_700_000_000_000, floor: 4, head: (1 << 53) - 1 };
+    let mut out = Vec::new();
+    put_refusal_at(&mut out, &request, Refusal::TooOld, "m", Some(7), Some(span));
+    let body = concat!(
+        r#"{"code":410,"detail":{"epoch":1700000000000,"floor":4,"head":9007199254740991},"#,
+        r#""message":"m","reason":"TOO_OLD","retry_after_ms":7}"#
+    );
+    let header = concat!(
+        "000000cb",
+        "0048",
+        "0002",
+        "00000020",
+        "fffffffe",
+        "0000000000000000",
+        "0000000000000000",
+        "0000000000000003",
+        "0000000000000004",
+        "0000000000000000",
+        "0000000000000006",
+        "0002",
+        "0000",
+        "00000000"
+    );
+    assert_eq!(out, [unhex(header).as_slice(), body.as_bytes()].concat());
 }
 
 #[test]

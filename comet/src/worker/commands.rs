@@ -15,14 +15,18 @@ use crate::traced::Traced;
 impl Worker {
     pub(super) fn handle_command(&mut self, command: Command) {
         match command {
-            Command::Direct { session, push, traced } => self.push_direct(session, &push, traced.as_deref()),
+            Command::Direct { session, push, traced } => self.push_direct(session, &push, traced.as_ref()),
             Command::Room { room, push, traced } => self.push_room(&room, &push, traced),
             Command::All { push, speed, traced } => self.push_all(push, speed, traced),
             Command::Authenticated { session, outcome } => self.go_on_after_auth(session, outcome),
             Command::RoomEntered { session } => self.go_on_entering(session),
             Command::Renewed { session, outcome } => self.go_on_after_renewal(session, outcome),
             Command::Received { session, outcome } => self.go_on_after_upstream(session, outcome),
-            Command::Stored { .. } | Command::RoomTail { .. } | Command::Inbox { .. } => {}
+            Command::Stored { session, number, outcome } => self.go_on_stored(session, number, outcome),
+            Command::RoomTail { session, tail } => self.go_on_recovering(session, &tail),
+            Command::Inbox { session, push, pos, conv, traced } => {
+                self.push_inbox(session, &push, pos, conv, traced.as_ref());
+            }
             Command::End { session, reason, message } => self.end(session, reason, message.as_deref(), None),
             Command::Drain { per_second, retry_after_ms } => {
                 self.listeners.clear();
@@ -40,7 +44,7 @@ impl Worker {
         self.arrivals
     }
 
-    fn push_direct(&mut self, key: Key, push: &Push, traced: Option<&Traced>) {
+    pub(super) fn push_direct(&mut self, key: Key, push: &Push, traced: Option<&Arc<Traced>>) {
         let metrics = &self.env.metrics;
         let Some(slot) = self.sessions.get_mut(key) else {
             return metrics.drop_pushes(Drop::Offline, 1);
@@ -56,15 +60,11 @@ impl Worker {
             return metrics.drop_pushes(Drop::Filtered, 1);
         }
         let encoding = slot.encoding();
-        let mut gather = std::mem::take(&mut self.gather);
-        gather.clear();
+        let mut gather = self.gathers.take(key);
         self.gather_outstanding(key, &mut gather);
         gather.put(Way::Direct, push.expires_at_ms, |out| encoding.put_push(out, push));
-        self.write(key, &gather);
-        self.gather = gather;
-        if let Some(traced) = traced {
-            traced.add(1);
-        }
+        self.gathers.put_back(key, gather);
+        self.gathers.trace(traced);
     }
 
     fn push_room(&mut self, name: &str, push: &Push, traced: Option<Arc<Traced>>) {

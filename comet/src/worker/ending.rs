@@ -114,7 +114,8 @@ impl Worker {
         let transport = slot.transport();
         slot.rules.end();
         if let Some(input) = slot.input.take() {
-            self.env.node.budget.sub(input.len());
+            self.env.node.budget.sub(input.len() + input.decoder.buffered_bytes());
+            self.env.metrics.sends_in_flight.sub(input.unanswered.sends_in_flight() as u64);
         }
         if let Some(mut guest) = slot.guest.take() {
             self.env.node.budget.sub(guest.buffered_bytes());
@@ -166,7 +167,7 @@ impl Worker {
             env.metrics.drop_pushes(Drop::Closing, outbox.pushes() as u64);
             env.metrics.blocked.dec();
         }
-        env.node.budget.sub(slot.decoder.buffered_bytes() + slot.tls.as_ref().map_or(0, |tls| tls.buffered_bytes()));
+        env.node.budget.sub(slot.tls.as_ref().map_or(0, |tls| tls.buffered_bytes()));
         env.metrics.connections[transport].dec();
     }
 

@@ -13,7 +13,6 @@ use crate::net::forwarded;
 use crate::net::pages::{self, Foreign};
 use crate::net::proxy::{self, Header};
 use crate::net::tls::Tls;
-use crate::net::websocket::Decoder;
 use crate::net::websocket::handshake::{ClientHeaders, Denial};
 use crate::session::{Slot, Wire, transport};
 use crate::slab::Key;
@@ -55,7 +54,7 @@ impl Worker {
                 accepts: None,
                 broadcasts_seen,
                 input: None,
-                decoder: Decoder::default(),
+                inbox_pos: 0,
                 tls,
                 outbox: None,
                 guest,

@@ -12,7 +12,7 @@ use crate::gather::Gather;
 use crate::net::websocket::handshake::{Handshake, parse_upgrade};
 use crate::net::websocket::{Limits, Message, Opcode, Violation, encode};
 use crate::outbox::Way;
-use crate::session::Wire;
+use crate::session::{Failed, Wire};
 use crate::slab::Key;
 use crate::users::Sent;
 
@@ -70,6 +70,8 @@ impl Worker {
         self.read_buffer = buffer;
         if more {
             self.read_more.push(key);
+        } else {
+            self.end_run(key);
         }
     }
 
@@ -95,22 +97,25 @@ impl Worker {
     /// Goes on with the frames that wait for their turn: whatever is read now comes after them.
     fn take_kept(&mut self, key: Key) {
         let Some(slot) = self.sessions.get_mut(key) else { return };
-        let Some(input) = slot.input.as_mut().filter(|input| !input.frames.is_empty()) else { return };
-        if input.waiting.is_some() {
-            return;
-        }
+        let Some(input) = slot.input.as_mut().filter(|input| !input.frames.is_empty() && input.waiting.is_none()) else { return };
         let taken = std::mem::take(&mut input.frames_taken);
         let frames = std::mem::take(&mut input.frames);
         self.env.node.budget.sub(frames.len() - taken);
         let taken = taken + self.take_frames(key, &frames[taken..], From::Kept);
+        if taken == frames.len()
+            && let Some(input) = self.sessions.get_mut(key).and_then(|slot| slot.input.as_mut())
+        {
+            // Before its client can know.
+            input.end_run(Failed::Kept);
+        }
         self.flush_replies(key);
         let Some(slot) = self.sessions.get_mut(key).filter(|slot| !slot.is_ended()) else { return };
         if taken < frames.len() {
             self.env.node.budget.add(frames.len() - taken);
             let input = slot.input.get_or_insert_default();
             (input.frames, input.frames_taken) = (frames, taken);
-        } else if slot.input.as_ref().is_some_and(|input| input.is_empty()) {
-            slot.input = None;
+        } else {
+            slot.tidy_input();
         }
     }
 
@@ -202,16 +207,19 @@ impl Worker {
         loop {
             let Some(slot) = self.sessions.get_mut(key) else { return };
             let limits = message_limits(&self.env.config, slot.is_live());
-            let mut decoder = std::mem::take(&mut slot.decoder);
+            let mut decoder = slot.input.as_mut().map(|input| std::mem::take(&mut input.decoder)).unwrap_or_default();
+            slot.tidy_input();
             let before = decoder.buffered_bytes();
             let outcome = decoder.feed(bytes, &limits, &mut |message| self.take_message(key, message));
             let after = decoder.buffered_bytes();
             self.env.node.budget.change(before, after);
-            let Some(slot) = self.sessions.get_mut(key) else {
+            let Some(slot) = self.sessions.get_mut(key).filter(|slot| !slot.is_ended()) else {
                 self.env.node.budget.sub(after);
                 return;
             };
-            slot.decoder = decoder;
+            if !decoder.is_idle() {
+                slot.input.get_or_insert_default().decoder = decoder;
+            }
             let used = match outcome {
                 Ok(used) => used.min(bytes.len()),
                 Err(violation) => return self.end_violation(key, violation),
@@ -301,11 +309,8 @@ impl Worker {
 
     fn take_input(&mut self, key: Key) -> Option<Vec<u8>> {
         let slot = self.sessions.get_mut(key)?;
-        let input = slot.input.as_mut()?;
-        let held = std::mem::take(&mut input.held);
-        if input.is_empty() {
-            slot.input = None;
-        }
+        let held = std::mem::take(&mut slot.input.as_mut()?.held);
+        slot.tidy_input();
         self.env.node.budget.sub(held.len());
         (!held.is_empty()).then_some(held)
     }

@@ -69,7 +69,7 @@ impl Worker {
         let audience = room.audiences[encoding].get_or_insert_default();
         slot.membership = Some(Membership::new(index, audience.members.len() as u32));
         let (fd, tls, blocked) = (slot.fd(), slot.tls.is_some(), slot.outbox.is_some());
-        audience.members.push(Member { cursor: audience.ring.head(), fd, session: key, tls, blocked });
+        audience.members.push(Member { cursor: audience.ring.head(), fd, session: key, tls, blocked, held: false });
     }
 
     /// Moves a session to another room, or out of the one it is in; to stay where it is loses it nothing. `false`: as in
@@ -179,7 +179,7 @@ impl Worker {
     }
 
     /// Has a room's turn come, as soon as it has rested.
-    fn schedule(&mut self, index: u32) {
+    pub(super) fn schedule(&mut self, index: u32) {
         let now_us = self.now_us();
         let Some(Some(room)) = self.rooms.get_mut(index as usize) else { return };
         match room.turn {
@@ -252,7 +252,7 @@ impl Worker {
             if member.cursor == head {
                 continue;
             }
-            if member.blocked {
+            if member.blocked || member.held {
                 limit_lag(env, &mut self.sessions, ring, member);
                 continue;
             }
@@ -303,7 +303,7 @@ impl Worker {
         };
         metrics.writes.add(plain_writes);
         metrics.bytes_sent.add(bytes);
-        metrics.deliver(&[0, delivered, 0, 0]);
+        metrics.deliver(&[0, delivered, 0, 0, 0]);
         self.settle_slice();
         ended
     }
@@ -318,7 +318,7 @@ impl Worker {
             let Some((encoding, at)) = next_place(room) else { break true };
             let Some(audience) = &mut room.audiences[encoding] else { continue };
             let (ring, member) = (&audience.ring, &mut audience.members[at]);
-            if member.blocked {
+            if member.blocked || member.held {
                 limit_lag(&self.env, &mut self.sessions, ring, member);
             } else {
                 let member = *member;
@@ -355,7 +355,8 @@ impl Worker {
             let trimmed = audience.ring.trim(lowest);
             self.env.node.budget.sub(trimmed);
             let head = audience.ring.head();
-            outstanding |= room.pass.again && audience.members.iter().any(|member| !member.blocked && member.cursor < head);
+            outstanding |=
+                room.pass.again && audience.members.iter().any(|member| !member.blocked && !member.held && member.cursor < head);
         }
         room.passing.end_pass();
         let config = &self.env.config.room;
@@ -396,7 +397,7 @@ fn send_member(env: &Env, sessions: &mut Sessions, scratch: &mut Vec<u8>, ring: 
     let before = member.cursor;
     let sent = send(env, scratch, member.fd, slot.tls.as_deref_mut(), ring.bytes_from(before)).ok()?;
     member.cursor += sent.taken as u64;
-    env.metrics.deliver(&[0, ring.frames_between(before, member.cursor) as u64, 0, 0]);
+    env.metrics.deliver(&[0, ring.frames_between(before, member.cursor) as u64, 0, 0, 0]);
     Some(!sent.full)
 }
 

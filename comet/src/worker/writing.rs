@@ -7,7 +7,7 @@ use super::commands::unix_ms;
 use super::secure::{Sent, send};
 use super::{Env, Worker, token};
 use crate::gather::Gather;
-use crate::outbox::{Outbox, Way};
+use crate::outbox::{Outbox, QueuedFrame, Way, Ways};
 use crate::ring::ByteRing;
 use crate::room::Member;
 use crate::slab::Key;
@@ -39,6 +39,7 @@ impl Worker {
         if let Some((ring, member)) = &mut audience {
             finish_torn_frame(&self.env, slot.outbox.as_deref_mut(), ring, member);
         }
+        let mut audience = audience.filter(|(_, member)| !member.held);
         for broadcast in self.broadcasts.after(seen) {
             if let Some((ring, member)) = &mut audience {
                 gather_ring(&self.env, ring, member, ring.end_before_arrival(broadcast.arrival), gather);
@@ -73,6 +74,14 @@ impl Worker {
 
     /// Writes what was put together, or queues it where the socket is full.
     pub(super) fn write(&mut self, key: Key, gather: &Gather) {
+        if !self.gathers.is_empty() {
+            self.flush_gathered(key);
+        }
+        self.write_now(key, gather);
+    }
+
+    /// The same, whatever else was put together.
+    pub(super) fn write_now(&mut self, key: Key, gather: &Gather) {
         let Some(slot) = self.sessions.get_mut(key) else { return };
         if gather.is_empty() {
             return;
@@ -85,13 +94,12 @@ impl Worker {
             match send(&self.env, &mut self.scratch, slot.fd(), slot.tls.as_deref_mut(), &gather.bytes) {
                 Ok(sent) => sent,
                 Err(_) => {
-                    let pushes = gather.frames.iter().filter(|frame| frame.way != Way::Reply).count();
-                    metrics.drop_pushes(Drop::Closing, pushes as u64);
+                    metrics.drop_pushes(Drop::Closing, gather.pushes() as u64);
                     return self.broken.push(key);
                 }
             };
         let mut end = 0;
-        let mut finished = [0; 4];
+        let mut finished = Ways::default();
         for frame in &gather.frames {
             end += frame.len;
             finished[frame.way as usize] += u64::from(end <= sent);
@@ -123,7 +131,7 @@ impl Worker {
             } else if start < sent {
                 outbox.push_rest(&gather.bytes[sent..end], frame.way);
                 self.env.node.budget.add(end - sent);
-            } else if frame.way == Way::Reply || make_room(&self.env, outbox, frame.len) {
+            } else if has_room(&self.env, outbox, frame) {
                 outbox.push(&gather.bytes[start..end], *frame);
                 self.env.node.budget.add(frame.len);
             }
@@ -158,6 +166,7 @@ impl Worker {
             }
             let mut gather = std::mem::take(&mut self.gather);
             gather.clear();
+            self.gather_owed(key, &mut gather);
             self.gather_outstanding(key, &mut gather);
             self.queue(key, &gather, 0);
             self.gather = gather;
@@ -167,6 +176,16 @@ impl Worker {
             }
         }
         self.unblock(key);
+    }
+
+    /// Puts together the hints that a session is owed, now that everything else was taken.
+    fn gather_owed(&mut self, key: Key, gather: &mut Gather) {
+        let Some(slot) = self.sessions.get_mut(key).filter(|slot| slot.is_live()) else { return };
+        let encoding = slot.encoding();
+        for hint in slot.outbox.as_deref_mut().into_iter().flat_map(Outbox::take_owed) {
+            self.env.metrics.heads.inc();
+            gather.put(Way::Reply, 0, |out| encoding.put_head(out, hint));
+        }
     }
 
     /// Writes what is queued; `None` if the session is not blocked at all.
@@ -208,7 +227,7 @@ impl Worker {
         let Some(audience) = &mut room.audiences[encoding.index()] else { return Progress::Done };
         let Some(member) = audience.members.get_mut(membership.member as usize) else { return Progress::Done };
         let head = audience.ring.head();
-        if audience.ring.has_mortal_frames() || member.cursor == head {
+        if audience.ring.has_mortal_frames() || member.cursor == head || member.held {
             return Progress::Done;
         }
         let before = member.cursor;
@@ -216,7 +235,7 @@ impl Worker {
             return Progress::Broken;
         };
         member.cursor += sent.taken as u64;
-        self.env.metrics.deliver(&[0, audience.ring.frames_between(before, member.cursor) as u64, 0, 0]);
+        self.env.metrics.deliver(&[0, audience.ring.frames_between(before, member.cursor) as u64, 0, 0, 0]);
         if sent.wrote > 0 {
             outbox.progress_ms = self.env.now_ms;
         }
@@ -305,21 +324,40 @@ fn gather_ring(env: &Env, ring: &ByteRing, member: &mut Member, end: u64, gather
     member.cursor = end;
 }
 
-/// Makes room for a push in an outbox by dropping its oldest pushes; `false` (and counted) if there is none to be made.
+/// Whether an outbox takes a frame. A push may find no room even when others have made way for it: it is counted then.
+fn has_room(env: &Env, outbox: &mut Outbox, frame: &QueuedFrame) -> bool {
+    let fits = frame.way == Way::Reply || outbox.has_lost() && frame.way == Way::Inbox || make_room(env, outbox, frame.len);
+    // What comes behind a lost message can't be applied: its client reads all of it, once it can.
+    let lost = frame.way == Way::Inbox && outbox.has_lost();
+    if lost {
+        outbox.lose(frame.pos);
+        env.metrics.drop_pushes(Drop::Slow, 1);
+    } else if !fits {
+        outbox.dropped += 1;
+        env.metrics.drop_pushes(Drop::Slow, 1);
+    }
+    fits && !lost
+}
+
+/// Makes room in an outbox: messages of the inbox go first, because they can be read again, then the oldest pushes.
 fn make_room(env: &Env, outbox: &mut Outbox, len: usize) -> bool {
     let max = env.config.session_bytes_max;
     let fits = |outbox: &Outbox| outbox.len() + len <= max && !env.node.budget.is_over_with(len);
     if fits(outbox) {
         return true;
     }
+    let (frames, bytes) = outbox.drop_inbox();
+    count_slow(env, frames, bytes);
+    if fits(outbox) {
+        return true;
+    }
     // A quarter at a time: what is dropped has to be copied around.
     let (frames, bytes) = outbox.drop_oldest(len.max(max / 4));
+    count_slow(env, frames, bytes);
+    fits(outbox)
+}
+
+fn count_slow(env: &Env, frames: usize, bytes: usize) {
     env.node.budget.sub(bytes);
     env.metrics.drop_pushes(Drop::Slow, frames as u64);
-    let fits = fits(outbox);
-    if !fits {
-        outbox.dropped += 1;
-        env.metrics.drop_pushes(Drop::Slow, 1);
-    }
-    fits
 }

@@ -3,10 +3,15 @@
 use std::collections::HashMap;
 use std::sync::Mutex;
 
-use perseid_comet::link::{Answer, Connect, Connected, LogicLink, Refused, Renew, Renewed, Ticket, Upstream};
+use perseid_comet::link::{
+    Answer, Connect, Connected, LogicLink, Refused, Renew, Renewed, RoomTail, RoomTicket, Stored, StoredOutcome, StoredTicket,
+    Ticket, Upstream,
+};
 use perseid_protocol::auth::AuthRequest;
 use perseid_protocol::push::SessionAddr;
 use perseid_protocol::{CloseReason, Refusal, SessionKey};
+
+use super::stored::FakeStore;
 
 pub(crate) type Auth = AuthRequest;
 
@@ -37,6 +42,7 @@ pub(crate) fn auth_in(key: &str, room: &str, accepts: &[i32]) -> Auth {
 #[derive(Default)]
 pub(crate) struct FakeLogic {
     state: Mutex<State>,
+    pub(crate) store: FakeStore,
 }
 
 #[derive(Default)]
@@ -135,7 +141,7 @@ impl LogicLink for FakeLogic {
             accepts: auth.accepts,
             replaced,
             expires_at_ms,
-            inbox: None,
+            inbox: self.store.greeting(auth.mid),
         };
         if auth.platform == LATER {
             state.later.push(Box::new(move || ticket.connected(Ok(connected))));
@@ -148,10 +154,24 @@ impl LogicLink for FakeLogic {
         self.state.lock().unwrap().renewed_by = request.peer.map(|peer| peer.to_string()).unwrap_or_default();
         let refused = |message: String| Refused { reason: CloseReason::Unauthenticated, message, retry_after_ms: None };
         Answer::Now(match AuthRequest::parse(request.body) {
-            Ok(auth) if auth.mid == request.mid => Ok(Renewed { expires_at_ms: expires_at_ms(&auth) }),
+            Ok(auth) if auth.mid == request.mid => {
+                Ok(Renewed { expires_at_ms: expires_at_ms(&auth), inbox: self.store.greeting(auth.mid) })
+            }
             Ok(_) => Err(refused("a session can't be renewed for another user".into())),
             Err(message) => Err(refused(message)),
         })
+    }
+
+    fn stored(&self, request: &Stored<'_>, ticket: StoredTicket) -> Answer<StoredOutcome> {
+        self.store.stored(request, ticket)
+    }
+
+    fn inbox_head(&self, mid: i64) -> u64 {
+        self.store.head(mid)
+    }
+
+    fn recover_room(&self, room: &str, pos: u64, ticket: RoomTicket) -> Answer<RoomTail> {
+        self.store.recover_room(room, pos, ticket)
     }
 
     fn disconnect(&self, session: &SessionKey, _mid: i64, addr: SessionAddr, _reason: Option<CloseReason>) {

@@ -4,6 +4,7 @@
 pub(crate) mod certificates;
 pub(crate) mod client;
 pub(crate) mod logic;
+pub(crate) mod stored;
 pub(crate) mod stream;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -143,6 +144,14 @@ impl TestComet {
         self.comet.deliver(batch);
     }
 
+    /// Waits until the worker of a session has counted everything that it did.
+    pub(crate) fn settle(&self, addr: SessionAddr) {
+        let before = self.dropped(Drop::Offline);
+        let nobody = SessionAddr { generation: addr.generation.wrapping_add(1 << 31), ..addr };
+        self.deliver(vec![to_session(nobody, Push::default())]);
+        eventually("the worker has come round", || self.dropped(Drop::Offline) == before + 1);
+    }
+
     pub(crate) fn sum(&self, counter: impl Fn(&WorkerMetrics) -> &Cell) -> u64 {
         self.comet.workers().iter().map(|metrics| counter(metrics).get()).sum()
     }
@@ -158,7 +167,7 @@ impl TestComet {
 
     /// Pushes delivered by any way, and dropped for any reason.
     pub(crate) fn accounted(&self) -> u64 {
-        let delivered: u64 = (0..3).map(|way| self.sum(|metrics| &metrics.delivered[way])).sum();
+        let delivered: u64 = (0..4).map(|way| self.sum(|metrics| &metrics.delivered[way])).sum();
         delivered + Drop::ALL.into_iter().map(|reason| self.dropped(reason)).sum::<u64>()
     }
 
@@ -181,6 +190,11 @@ pub(crate) fn push(op: i32, body: impl Into<Bytes>) -> Push {
 
 pub(crate) fn to_session(addr: SessionAddr, push: Push) -> Delivery {
     Delivery { target: Target::Session(addr), push: Arc::new(push) }
+}
+
+/// What the user of a session has at `pos` of the inbox.
+pub(crate) fn to_inbox(session: SessionAddr, pos: u64, conv: u64, push: Push) -> Delivery {
+    Delivery { target: Target::Inbox { session, pos, conv }, push: Arc::new(push) }
 }
 
 pub(crate) fn to_room(room: &str, push: Push) -> Delivery {

@@ -59,8 +59,9 @@ impl LogicLink for Link {
     fn renew(&self, request: &Renew<'_>, ticket: Ticket) -> Answer<Result<Renewed, Refused>> {
         let Renew { body, mid, key, peer } = *request;
         let request = RenewRequest { body, mid, key, peer, now_ms: unix_ms() };
-        let renewed =
-            |outcome: Result<u64, ConnectError>| outcome.map(|expires_at_ms| Renewed { expires_at_ms }).map_err(refused);
+        let renewed = |outcome: Result<u64, ConnectError>| {
+            outcome.map(|expires_at_ms| Renewed { expires_at_ms, inbox: None }).map_err(refused)
+        };
         self.answer(self.logic.renew(&request), renewed, ticket, Ticket::renewed)
     }
 

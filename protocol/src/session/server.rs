@@ -5,8 +5,9 @@ use crate::frame::{self, Extension, Frame, Header, VER_EXTENDED, flag};
 use crate::limits::Limits;
 use crate::operation::{self, Class, op};
 use crate::operations;
-use crate::refusal::Refusal;
+use crate::refusal::{InboxSpan, Refusal};
 use crate::room::RoomId;
+use crate::session::stored::Inbox;
 
 /// Where a session stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,7 +77,7 @@ pub enum Request<'a> {
     EchoOnly,
     /// Hand the body to the business; the reply has the same operation and no body.
     Upstream,
-    /// A request about stored messages.
+    /// A request about stored messages; see [`stored`](crate::session::stored) for whether it is answered.
     Stored,
     /// Refuse it with ERROR; the session goes on.
     Refuse(Refusal, &'static str),
@@ -89,12 +90,14 @@ pub struct Session {
     deadline_ms: u64,
     phase: Phase,
     extended: bool,
+    inbox: Inbox,
 }
 
 impl Session {
     /// A session that has just connected.
     pub fn new(now_ms: u64, limits: &Limits) -> Self {
-        Self { deadline_ms: now_ms.saturating_add(limits.handshake_ms), phase: Phase::AwaitingAuth, extended: false }
+        let deadline_ms = now_ms.saturating_add(limits.handshake_ms);
+        Self { deadline_ms, phase: Phase::AwaitingAuth, extended: false, inbox: Inbox::None }
     }
 
     /// Where it stands.
@@ -105,6 +108,18 @@ impl Session {
     /// Whether its AUTH had `ver` 2 or more.
     pub const fn is_extended(&self) -> bool {
         self.extended
+    }
+
+    /// What it gets of its user's inbox.
+    pub const fn inbox(&self) -> Inbox {
+        self.inbox
+    }
+
+    /// Takes note of what it gets of its user's inbox from now on. A classic session gets nothing that has a position.
+    pub const fn set_inbox(&mut self, inbox: Inbox) {
+        if self.extended {
+            self.inbox = inbox;
+        }
     }
 
     /// The largest body that its next frame may have, bytes.
@@ -242,6 +257,18 @@ fn control<'a>(frame: &Frame<'a>, limits: &Limits) -> Option<Request<'a>> {
 
 /// Appends ERROR: the reply to a refused request. The fields by which the client knows its request are echoed.
 pub fn put_refusal(out: &mut Vec<u8>, request: &Header, refusal: Refusal, message: &str, retry_after_ms: Option<u64>) {
+    put_refusal_at(out, request, refusal, message, retry_after_ms, None);
+}
+
+/// As [`put_refusal`]; `detail` says where the client has to start anew.
+pub fn put_refusal_at(
+    out: &mut Vec<u8>,
+    request: &Header,
+    refusal: Refusal,
+    message: &str,
+    retry_after_ms: Option<u64>,
+    detail: Option<InboxSpan>,
+) {
     let ext = Extension {
         conv: request.ext.conv,
         conv_pos: request.ext.conv_pos,
@@ -250,7 +277,7 @@ pub fn put_refusal(out: &mut Vec<u8>, request: &Header, refusal: Refusal, messag
         ..Extension::default()
     };
     let header = Header { ver: request.ver, op: op::ERROR, seq: request.seq, ext };
-    frame::put_extended(out, &header, refusal.json(message, retry_after_ms).as_bytes());
+    frame::put_extended(out, &header, refusal.json(message, retry_after_ms, detail).as_bytes());
 }
 
 /// Appends DISCONNECT, which an extended session gets before its connection is closed.

@@ -200,7 +200,7 @@ impl RemoteLink {
                 self.let_in(&opening, connected, ticket);
             }
             (Answered::Due(Due { asked: Asked::Renew, ticket }), Some(Is::Renewed(renewed))) => {
-                ticket.renewed(Ok(Renewed { expires_at_ms: renewed.expires_at_ms }));
+                ticket.renewed(Ok(Renewed { expires_at_ms: renewed.expires_at_ms, inbox: None }));
             }
             (Answered::Due(Due { asked: Asked::Receive, ticket }), Some(Is::Received(received))) => {
                 ticket.received(refusal(received.refusal).map_or(Ok(()), Err));

@@ -76,6 +76,11 @@ struct Assembly {
 }
 
 impl Decoder {
+    /// Whether nothing is half read.
+    pub fn is_idle(&self) -> bool {
+        self.partial.is_none()
+    }
+
     /// A decoder that expects the first byte after the handshake.
     pub fn new() -> Self {
         Self::default()
