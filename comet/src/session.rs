@@ -150,7 +150,7 @@ impl Input {
 
     /// Whether any do.
     pub(crate) fn has_bytes(&self) -> bool {
-        self.len() > 0
+        !self.held.is_empty() || self.frames_len() > 0
     }
 
     /// Bytes of frames that wait for their turn.

@@ -162,7 +162,7 @@ impl Worker {
                 self.reply(key, reply, Extension::default(), frame.body);
             }
             None if reply.extended => {
-                self.refuse(key, &frame.header, Refusal::BadRequest, "too many operations: UNSUB some first")
+                self.refuse(key, &frame.header, Refusal::BadRequest, "too many operations: UNSUB some first");
             }
             None => self.reply(key, reply, Extension::default(), frame.body),
         }
