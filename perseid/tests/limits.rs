@@ -106,6 +106,16 @@ fn sighup_changes_limits() {
 }
 
 #[test]
+fn the_sessions_of_a_user_share_a_limit() {
+    let rate = ["--set", "limit.frames_per_user_per_second=1", "--set", "limit.frames_per_user_burst=60"];
+    let server = Server::start(&rate);
+    assert_eq!(answered(&server, Transport::Tcp, 50), 50);
+    let few = answered(&server, Transport::WebSocket, 50);
+    assert!((10..50).contains(&few), "{few}");
+    assert_eq!((limited(&server, "frames_per_user_per_second"), limited(&server, "frames_per_second")), (1, 0));
+}
+
+#[test]
 fn a_full_node_answers_upgrades() {
     let server = Server::start(&["--set", "comet.sessions_max=2"]);
     let _held: Vec<Client> = BOTH.iter().map(|transport| Client::user(&server, *transport, 1)).collect();

@@ -77,6 +77,7 @@ fn another(path: &str, kind: &Kind, default: &Value) -> String {
             (*other.unwrap_or(&words[0])).to_owned()
         }
         (Kind::Addresses, _) => "127.0.0.1:0".to_owned(),
+        (Kind::Counts { max }, _) => format!("live={max}"),
         (kind, value) => panic!("{path}: {kind:?} has the default {value:?}"),
     }
 }
