@@ -1,18 +1,18 @@
-//! What the user has sent and the server has not acknowledged yet: kept over restarts, sent in order, each message under
-//! one `cid` for ever.
+//! What the user has sent and the server has not acknowledged yet: kept over restarts, in each conversation sent in order
+//! and one at a time, each message under one `cid` for ever.
 //!
 //! ```text
 //!            SYNC reached the head              one refused
 //!   Closed ───────────────────────▶ Flowing ─────────────────▶ Draining (answers to what is in flight)
 //!     ▲                                ▲                            │
-//!     └── session lost (any state)     └──── Pausing (backoff) ◀────┘  then again from the oldest
+//!     └── session lost (any state)     └──── Pausing (backoff) ◀────┘
 //! ```
 
 mod slots;
 
 use perseid_protocol::frame::{Header, flag, kind};
 
-use self::slots::{Slot, Slots};
+use self::slots::{Line, Slot, Slots};
 use super::Token;
 use super::mutation::{self, Mutation};
 use super::random::Random;
@@ -59,9 +59,7 @@ pub(crate) struct Outbox {
     slots: Slots,
     bytes_max: usize,
     phase: Phase,
-    /// The order number from which to send on.
-    next: u64,
-    /// In the order sent: `seq`, order number, `cid` of the try, when.
+    /// In the order sent.
     in_flight: std::collections::VecDeque<InFlight>,
     failures: u32,
     cid_ms: u64,
@@ -72,6 +70,7 @@ pub(crate) struct Outbox {
 struct InFlight {
     seq: i32,
     order: u64,
+    line: Line,
     sent_ms: u64,
 }
 
@@ -86,7 +85,6 @@ impl Outbox {
             slots,
             bytes_max,
             phase: Phase::Closed,
-            next: 0,
             in_flight: std::collections::VecDeque::new(),
             failures: 0,
             cid_ms: 3_600_000,
@@ -115,14 +113,13 @@ impl Outbox {
     pub(crate) fn lose(&mut self) {
         self.phase = Phase::Closed;
         self.in_flight.clear();
-        self.next = 0;
+        self.slots.land_all();
     }
 
     /// A session has read the inbox to its head: what has not come back by now goes out.
     pub(crate) fn open(&mut self, cid_ms: u64) {
         if self.phase == Phase::Closed {
             self.phase = Phase::Flowing;
-            self.next = 0;
         }
         if cid_ms > 0 {
             self.cid_ms = cid_ms;
@@ -140,7 +137,6 @@ impl Outbox {
             && now_ms >= until_ms
         {
             self.phase = Phase::Flowing;
-            self.next = 0;
         }
         let open = self.phase == Phase::Flowing
             || (mutation::is(Mutation::ResendBeforeSync) && self.phase == Phase::Closed);
@@ -148,7 +144,7 @@ impl Outbox {
             return None;
         }
         loop {
-            let (order, slot) = self.slots.first_from(self.next)?;
+            let (order, slot) = self.slots.first_ready()?;
             if slot.is_forgotten(now_ms, self.cid_ms.saturating_sub(CID_MARGIN_MS)) {
                 self.resolve(order, Err(Error::Unknown));
                 continue;
@@ -168,9 +164,9 @@ impl Outbox {
 
     /// What [`Outbox::next_to_send`] gave went out as request `seq`.
     pub(crate) fn sent(&mut self, seq: i32, now_ms: u64) {
-        if let Some((order, _)) = self.slots.first_from(self.next) {
-            self.next = order + 1;
-            self.in_flight.push_back(InFlight { seq, order, sent_ms: now_ms });
+        let Some(order) = self.slots.first_ready().map(|(order, _)| order) else { return };
+        if let Some(line) = self.slots.depart(order) {
+            self.in_flight.push_back(InFlight { seq, order, line, sent_ms: now_ms });
         }
     }
 
@@ -192,14 +188,16 @@ impl Outbox {
         let retry_after_ms = refused.retry_after_ms.unwrap_or(0);
         if !passing {
             self.resolve(flight.order, Err(Error::Refused(refused)));
+        } else if mutation::is(Mutation::SkipRefused)
+            && let Some(slot) = self.slots.remove(flight.order)
+        {
+            self.slots.push(slot);
         }
         match &mut self.phase {
             // What was in flight behind the first refusal is refused because of it, and tells nothing new.
             Phase::Draining { .. } | Phase::Closed => {}
             Phase::Flowing | Phase::Pausing { .. } => {
-                if !mutation::is(Mutation::SkipRefused) {
-                    self.phase = Phase::Draining { pause: passing && pending, retry_after_ms };
-                }
+                self.phase = Phase::Draining { pause: passing && pending, retry_after_ms };
             }
         }
         self.end_drain(now_ms, random);
@@ -246,7 +244,9 @@ impl Outbox {
 
     fn land(&mut self, seq: i32) -> Option<InFlight> {
         let at = self.in_flight.iter().position(|flight| flight.seq == seq)?;
-        self.in_flight.remove(at)
+        let flight = self.in_flight.remove(at)?;
+        self.slots.land(flight.line);
+        Some(flight)
     }
 
     fn resolve(&mut self, order: u64, result: Result<Sent, Error>) {
@@ -260,7 +260,6 @@ impl Outbox {
         if !self.in_flight.is_empty() {
             return;
         }
-        self.next = 0;
         if !pause {
             self.phase = Phase::Flowing;
             return;

@@ -6,7 +6,7 @@ use super::*;
 const CID_MS: u64 = 600_000;
 
 fn entry(cid: u64) -> OutboxEntry {
-    OutboxEntry { cid, kind: kind::DIRECT, conv: 5, quiet: false, sent_ms: 0, body: Bytes::from_static(b"body") }
+    OutboxEntry { cid, kind: kind::DIRECT, conv: cid % 100, quiet: false, sent_ms: 0, body: Bytes::from_static(b"body") }
 }
 
 struct Fixture {
@@ -16,7 +16,7 @@ struct Fixture {
 }
 
 impl Fixture {
-    /// Open, with messages 1..=count.
+    /// Open, with messages 1..=count, each to a user of its own.
     fn open(count: u64) -> Self {
         let mut one = Self { outbox: Outbox::new(Vec::new(), 100_000), random: Random::new(1), seq: 100 };
         for cid in 1..=count {
@@ -70,6 +70,21 @@ fn in_order_within_a_window() {
 }
 
 #[test]
+fn one_at_a_time_in_each_conversation() {
+    let mut one = Fixture::open(2);
+    for cid in [101, 201, 102] {
+        one.outbox.push(entry(cid), cid).unwrap();
+    }
+    assert_eq!(one.send(0), [1, 2], "101 and 201 go where 1 goes, 102 where 2 goes");
+    one.accept(101, 1);
+    assert_eq!(one.send(0), [101]);
+    one.refuse(103, 423);
+    assert!(one.send(0).is_empty(), "what is in flight elsewhere is answered first");
+    one.accept(102, 2);
+    assert_eq!(one.send(0), [201, 102]);
+}
+
+#[test]
 fn after_a_passing_refusal_all_goes_again_in_order() {
     let mut one = Fixture::open(4);
     one.send(0);
@@ -120,7 +135,7 @@ fn a_lost_session_sends_again_only_what_did_not_come_back() {
     one.outbox.lose();
     assert!(one.send(0).is_empty(), "the inbox was not read to its head yet");
     one.echo(2, 99);
-    one.echo(2, 5);
+    one.echo(2, 2);
     one.outbox.open(CID_MS);
     assert_eq!(one.send(0), [1, 3], "2 is there; the one of another conversation was not it");
     assert_eq!(one.outcomes(), [(2, true)]);
@@ -130,7 +145,7 @@ fn a_lost_session_sends_again_only_what_did_not_come_back() {
 fn an_echo_before_the_answer_is_the_answer() {
     let mut one = Fixture::open(2);
     one.send(0);
-    one.echo(1, 5);
+    one.echo(1, 1);
     one.refuse(101, 504);
     one.accept(102, 2);
     assert_eq!(one.outcomes(), [(1, true), (2, true)]);
