@@ -31,6 +31,7 @@ use perseid_protocol::auth::{AuthLimits, AuthRequest};
 use perseid_protocol::frame::{Extension, Header};
 use perseid_protocol::session::client::Session;
 
+pub(crate) use calls::{Ask, Draft};
 pub use inbox::Start;
 pub use rooms::Joined;
 
