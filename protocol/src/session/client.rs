@@ -152,6 +152,13 @@ impl Session {
         Ok(())
     }
 
+    /// Nothing was read until now, by the client's own choice: the server's silence counts from here.
+    pub fn excuse_silence(&mut self, now_ms: u64) {
+        if self.ready {
+            self.silence_deadline_ms = now_ms.saturating_add(self.heartbeat_ms.saturating_mul(2));
+        }
+    }
+
     /// When [`Session::handle_timeout`] has to be called, ms.
     pub fn poll_timeout(&self) -> u64 {
         self.next_heartbeat_ms.min(self.silence_deadline_ms)

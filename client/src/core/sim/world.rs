@@ -1,0 +1,472 @@
+//! Clients, server and network together; faults until a certain time, then peace.
+
+use bytes::Bytes;
+use perseid_protocol::CloseReason;
+use perseid_protocol::auth::AuthRequest;
+use perseid_protocol::frame::{Extension, kind};
+use perseid_protocol::op;
+use perseid_protocol::session::client::Session as Codec;
+
+use super::app::App;
+use super::network::Connection;
+use super::server::{GROUP, Server, frame};
+use crate::core::calls::Draft;
+use crate::core::random::Random;
+use crate::core::{Action, Core, CoreConfig, Start};
+use crate::error::{Disconnect, Error};
+use crate::storage::{Record, Stored};
+
+const USERS: u64 = 3;
+const PEACE_MS: u64 = 1_500_000;
+const END_MS: u64 = PEACE_MS + 4_000_000;
+
+/// How bad it gets; different seeds have different weather, so that rare faults are not always hidden by frequent ones.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Weather {
+    rough: bool,
+    cuts: bool,
+    kills: bool,
+    long_outages: bool,
+    trouble: bool,
+    epochs: bool,
+    trims: bool,
+}
+
+impl Weather {
+    pub(super) fn of(seed: u64) -> Self {
+        let mut random = Random::new(seed ^ 0x5eed);
+        let mut one_in = |n: u64| random.up_to(n - 1) == 0;
+        Self {
+            rough: !one_in(3),
+            cuts: !one_in(3),
+            kills: one_in(2),
+            long_outages: one_in(2),
+            trouble: one_in(2),
+            epochs: one_in(4),
+            trims: one_in(4),
+        }
+    }
+}
+
+struct Client {
+    mid: u64,
+    core: Option<Core>,
+    stored: Stored,
+    connection: Option<Connection>,
+    connected_at_ms: u64,
+    /// The network is away until then, or the program is.
+    away_until_ms: u64,
+    app: App,
+    next_send_ms: u64,
+    token: u64,
+}
+
+pub(super) struct World {
+    now_ms: u64,
+    weather: Weather,
+    random: Random,
+    server: Server,
+    clients: Vec<Client>,
+    /// Connections that the clients have given up, and the server still reads from.
+    zombies: Vec<Connection>,
+    next_fault_ms: u64,
+}
+
+impl World {
+    pub(super) fn new(seed: u64, weather: Weather) -> Self {
+        let mut random = Random::new(seed);
+        let mut server = Server::new(USERS, Random::new(random.next()));
+        server.trouble = if weather.trouble { 12 } else { 0 };
+        let clients = (1..=USERS).map(|mid| Client::new(mid, random.up_to(5_000))).collect();
+        Self { now_ms: 1_000, weather, random, server, clients, zombies: Vec::new(), next_fault_ms: 2_000 }
+    }
+
+    /// Runs to the end; how many messages the applications were given.
+    pub(super) fn run(mut self) -> Result<u64, String> {
+        while self.now_ms < END_MS {
+            let next_ms = self.next_ms();
+            if self.now_ms > PEACE_MS && self.is_quiet() {
+                break;
+            }
+            self.now_ms = next_ms.clamp(self.now_ms + 1, self.now_ms + 10_000);
+            self.turn()?;
+        }
+        self.check()
+    }
+
+    fn next_ms(&self) -> u64 {
+        let clients = self.clients.iter().map(|client| client.next_ms(self.now_ms));
+        clients.min().unwrap_or(u64::MAX).min(self.server.next_due_ms()).min(self.next_fault_ms)
+    }
+
+    fn turn(&mut self) -> Result<(), String> {
+        if self.now_ms < PEACE_MS && self.now_ms >= self.next_fault_ms {
+            self.fault()?;
+            self.next_fault_ms = self.now_ms + 1_000 + self.random.up_to(30_000);
+        } else if self.now_ms >= PEACE_MS {
+            self.server.trouble = 0;
+            self.next_fault_ms = u64::MAX;
+        }
+        self.project();
+        self.hear_zombies()?;
+        for at in 0..self.clients.len() {
+            self.client_turn(at)?;
+        }
+        Ok(())
+    }
+
+    fn project(&mut self) {
+        let rough = self.weather.rough && self.now_ms < PEACE_MS;
+        for (mid, pos) in self.server.project(self.now_ms) {
+            let bytes = self.server.stored(mid, pos);
+            let Some(client) = self.clients.iter_mut().find(|client| client.mid == mid) else { continue };
+            let live = |connection: &&mut Connection| connection.session.as_ref().is_some_and(|session| session.live);
+            if let Some(connection) = client.connection.as_mut().filter(live) {
+                connection.push(&bytes, self.now_ms, rough, &mut self.random);
+            }
+        }
+    }
+
+    fn client_turn(&mut self, at: usize) -> Result<(), String> {
+        self.wake(at)?;
+        self.server_reads(at)?;
+        let now_ms = self.now_ms;
+        while let Some(one) = self.clients[at].connection.as_mut().and_then(|connection| connection.take_down(now_ms)) {
+            let client = &mut self.clients[at];
+            if let (Some(core), Ok(Some(frame))) = (client.core.as_mut(), Codec::decode(&one.bytes)) {
+                core.handle_frame(&frame, now_ms);
+            }
+            self.carry_out(at)?;
+        }
+        if let Some(core) = self.clients[at].core.as_mut()
+            && now_ms >= core.poll_timeout()
+        {
+            core.handle_timeout(now_ms);
+        }
+        self.carry_out(at)?;
+        self.application_turn(at)?;
+        self.carry_out(at)
+    }
+
+    /// Programs start again, connections come about.
+    fn wake(&mut self, at: usize) -> Result<(), String> {
+        let (now_ms, seed) = (self.now_ms, self.random.next());
+        let client = &mut self.clients[at];
+        if client.core.is_none() && now_ms >= client.away_until_ms {
+            client.app.restart(client.stored.cursor)?;
+            client.core = Some(Core::new(config(client.mid), client.stored.clone(), seed, now_ms));
+        }
+        if now_ms >= client.connected_at_ms {
+            client.connected_at_ms = u64::MAX;
+            let away = now_ms < client.away_until_ms;
+            if let Some(core) = client.core.as_mut() {
+                if away {
+                    core.handle_lost(Disconnect::Lost("no network".into()), now_ms);
+                } else {
+                    client.connection = Some(Connection::new());
+                    core.handle_connected(now_ms);
+                }
+            }
+        }
+        self.carry_out(at)
+    }
+
+    fn server_reads(&mut self, at: usize) -> Result<(), String> {
+        let now_ms = self.now_ms;
+        let Some(mut connection) = self.clients[at].connection.take() else { return Ok(()) };
+        let outcome = serve(&mut self.server, &mut connection, now_ms, &mut self.random);
+        self.clients[at].connection = Some(connection);
+        outcome
+    }
+
+    fn hear_zombies(&mut self) -> Result<(), String> {
+        for connection in &mut self.zombies {
+            serve(&mut self.server, connection, self.now_ms, &mut self.random)?;
+        }
+        self.zombies.retain(|connection| !connection.up.is_empty());
+        Ok(())
+    }
+
+    /// Does what the core asks for, one after the other; the program may be killed between any two.
+    fn carry_out(&mut self, at: usize) -> Result<(), String> {
+        let now_ms = self.now_ms;
+        loop {
+            let Some(action) = self.clients[at].core.as_mut().and_then(Core::poll_action) else { return Ok(()) };
+            if self.weather.kills && now_ms < PEACE_MS && self.random.up_to(2_000) == 0 {
+                self.kill(at);
+                return Ok(());
+            }
+            self.act(at, action)?;
+        }
+    }
+
+    fn act(&mut self, at: usize, action: Action) -> Result<(), String> {
+        let (now_ms, random, server) = (self.now_ms, &mut self.random, &self.server);
+        let client = &mut self.clients[at];
+        match action {
+            Action::Connect => client.connected_at_ms = now_ms + 1 + random.up_to(100),
+            Action::Write(bytes) => client.write(bytes, now_ms, random)?,
+            Action::Close => self.close(at),
+            Action::Store(record) => {
+                if let Record::Queued(entry) = &record {
+                    client.app.sent.push(entry.body.clone());
+                    client.app.cids.insert(entry.cid, entry.body.clone());
+                }
+                if let Record::Done { cid } = &record
+                    && let Some(body) = client.app.cids.get(cid)
+                {
+                    client.app.settled.insert(body.clone());
+                }
+                client.stored.apply(&record);
+            }
+            Action::Tell(event) => {
+                let mid = client.mid;
+                let truth = |at: crate::event::Position| server.history.get(&(mid, at.epoch, at.pos)).cloned();
+                let at_ms = now_ms + random.up_to(300);
+                client.app.tell(&event, at_ms, truth).map_err(|what| format!("user {mid} at {now_ms}: {what}"))?;
+            }
+            Action::Answer(token, answer) => client.app.answer(token, answer)?,
+        }
+        Ok(())
+    }
+
+    fn application_turn(&mut self, at: usize) -> Result<(), String> {
+        let now_ms = self.now_ms;
+        let client = &mut self.clients[at];
+        let Some(core) = client.core.as_mut() else { return Ok(()) };
+        if let Some(position) = client.app.process(now_ms) {
+            core.handle_processed(position, now_ms);
+        }
+        if now_ms < client.next_send_ms || now_ms >= PEACE_MS {
+            return Ok(());
+        }
+        // Now and then a burst.
+        client.next_send_ms = now_ms + if self.random.up_to(3) == 0 { 1 } else { self.random.up_to(40_000) };
+        client.token += 1;
+        let (kind, conv) = match self.random.up_to(2) {
+            0 => (kind::GROUP, GROUP),
+            _ => (kind::DIRECT, 1 + (client.mid + self.random.up_to(1)) % USERS),
+        };
+        let bad = if self.random.up_to(15) == 0 { "bad" } else { "" };
+        let body = Bytes::from(format!("{bad}{kind}:{}:{conv}:{}", client.mid, client.token));
+        client.app.calls.insert(client.token, body.clone());
+        core.send(Draft { kind, conv, quiet: false, body }, client.token, now_ms);
+        Ok(())
+    }
+
+    fn fault(&mut self) -> Result<(), String> {
+        let at = usize::try_from(self.random.up_to(USERS - 1)).unwrap_or(0);
+        let mid = self.clients[at].mid;
+        match self.random.up_to(9) {
+            0..=4 if self.weather.cuts => {
+                self.cut(at);
+                let long = self.weather.long_outages && self.random.up_to(3) == 0;
+                let away_ms = self.random.up_to(if long { 600_000 } else { 3_000 });
+                self.clients[at].away_until_ms = self.now_ms + away_ms;
+            }
+            5 if self.weather.kills => self.kill(at),
+            6 | 7 if self.weather.trims => {
+                let keep = self.random.up_to(4);
+                self.server.trim(mid, usize::try_from(keep).unwrap_or(0));
+            }
+            8 if self.weather.epochs => {
+                let lose = self.random.up_to(3);
+                self.server.new_epoch(mid, usize::try_from(lose).unwrap_or(0));
+                self.resync(at);
+            }
+            9 if self.weather.cuts => self.resync(at),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// The server ends a session with RESYNC.
+    fn resync(&mut self, at: usize) {
+        let now_ms = self.now_ms;
+        let client = &mut self.clients[at];
+        let Some(core) = client.core.as_mut() else { return };
+        if client.connection.is_some() {
+            let bytes = frame(op::DISCONNECT, 0, Extension::default(), CloseReason::Resync.json(None, Some(50)).as_bytes());
+            if let Ok(Some(frame)) = Codec::decode(&bytes) {
+                core.handle_frame(&frame, now_ms);
+            }
+            client.connection = None;
+            core.handle_lost(Disconnect::Lost("closed".into()), now_ms);
+        }
+    }
+
+    fn cut(&mut self, at: usize) {
+        self.close(at);
+        let client = &mut self.clients[at];
+        if let Some(core) = client.core.as_mut() {
+            core.handle_lost(Disconnect::Lost("cut".into()), self.now_ms);
+        }
+    }
+
+    /// What the client had written may still arrive.
+    fn close(&mut self, at: usize) {
+        if let Some(mut connection) = self.clients[at].connection.take()
+            && connection.session.is_some()
+        {
+            let arrive = usize::try_from(self.random.up_to(connection.up.len() as u64)).unwrap_or(0);
+            connection.up.truncate(arrive);
+            self.zombies.push(connection);
+        }
+    }
+
+    fn kill(&mut self, at: usize) {
+        self.close(at);
+        let client = &mut self.clients[at];
+        client.core = None;
+        client.connected_at_ms = u64::MAX;
+        client.away_until_ms = self.now_ms + self.random.up_to(5_000);
+    }
+
+    fn is_quiet(&self) -> bool {
+        self.zombies.is_empty() && self.server.next_due_ms() == u64::MAX && self.clients.iter().all(|client| self.is_done(client))
+    }
+
+    fn is_done(&self, client: &Client) -> bool {
+        let user = &self.server.users[&client.mid];
+        let there = |at: crate::event::Position| at.pos == user.head() && (at.epoch == user.epoch || user.head() == 0);
+        let acked = client.connection.as_ref().and_then(|connection| connection.session.as_ref()).map(|one| one.acked);
+        client.core.as_ref().is_some_and(|core| core.outbox_len() == 0)
+            && there(client.app.done)
+            && there(client.stored.cursor)
+            && acked == Some(user.head())
+            && client.stored.outbox.is_empty()
+    }
+
+    fn check(&self) -> Result<u64, String> {
+        for client in &self.clients {
+            if !self.is_done(client) {
+                let user = &self.server.users[&client.mid];
+                return Err(format!(
+                    "user {} never came to rest: processed {:?}, stored {:?}, inbox {} to {} in epoch {}, outbox {}",
+                    client.mid,
+                    client.app.done,
+                    client.stored.cursor,
+                    user.floor,
+                    user.head(),
+                    user.epoch,
+                    client.stored.outbox.len(),
+                ));
+            }
+            self.check_sent(client)?;
+        }
+        self.check_order()?;
+        Ok(self.clients.iter().map(|client| client.app.seen).sum())
+    }
+
+    fn check_sent(&self, client: &Client) -> Result<(), String> {
+        for body in &client.app.sent {
+            let count: usize = self.server.timelines.values().map(|line| line.iter().filter(|item| item.body == body).count()).sum();
+            let outcome = client.app.outcomes.get(body);
+            let right = match outcome {
+                Some(Ok(_)) => count == 1,
+                Some(Err(Error::Unknown)) => count <= 1,
+                Some(Err(_)) => count == 0,
+                // Killed after the storage knew and before the application did.
+                None => self.weather.kills && client.app.settled.contains(body) && count <= 1,
+            };
+            if !right {
+                return Err(format!("{body:?} of user {} stands {count} times, and ended as {outcome:?}", client.mid));
+            }
+        }
+        Ok(())
+    }
+
+    /// In each timeline the messages of one sender stand in the order in which they were sent.
+    fn check_order(&self) -> Result<(), String> {
+        for (key, line) in &self.server.timelines {
+            for client in &self.clients {
+                let order: Vec<usize> = line
+                    .iter()
+                    .filter(|item| item.from == client.mid)
+                    .filter_map(|item| client.app.sent.iter().position(|body| *body == item.body))
+                    .collect();
+                if !order.is_sorted() {
+                    return Err(format!("{key:?}: user {}'s messages stand in the order {order:?}", client.mid));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Client {
+    fn new(mid: u64, next_send_ms: u64) -> Self {
+        Self {
+            mid,
+            core: None,
+            stored: Stored::default(),
+            connection: None,
+            connected_at_ms: u64::MAX,
+            away_until_ms: 0,
+            app: App::default(),
+            next_send_ms,
+            token: 0,
+        }
+    }
+
+    fn next_ms(&self, now_ms: u64) -> u64 {
+        let core_ms = self.core.as_ref().map_or(self.away_until_ms, Core::poll_timeout);
+        let send_ms = if self.core.is_some() && now_ms < PEACE_MS { self.next_send_ms } else { u64::MAX };
+        let network_ms = self.connection.as_ref().map_or(u64::MAX, Connection::next_ms);
+        core_ms.min(send_ms).min(network_ms).min(self.app.next_ms()).min(self.connected_at_ms)
+    }
+
+    fn write(&mut self, bytes: Vec<u8>, now_ms: u64, random: &mut Random) -> Result<(), String> {
+        let Some(connection) = self.connection.as_mut() else { return Err("written without a connection".into()) };
+        let mut rest = bytes.as_slice();
+        while let Ok(Some(frame)) = Codec::decode(rest) {
+            if frame.header.op == op::SEND_MSG {
+                let body = Bytes::copy_from_slice(frame.body);
+                if !self.stored.outbox.iter().any(|entry| entry.body == body && entry.sent_ms != 0) {
+                    return Err(format!("{body:?} is sent before the storage knows it"));
+                }
+            }
+            let (one, behind) = rest.split_at(frame.len);
+            connection.write_up(one.to_vec(), now_ms, random);
+            rest = behind;
+        }
+        if rest.is_empty() { Ok(()) } else { Err("half a frame was written".into()) }
+    }
+}
+
+/// The server reads what has arrived on a connection.
+fn serve(server: &mut Server, connection: &mut Connection, now_ms: u64, random: &mut Random) -> Result<(), String> {
+    while let Some(one) = connection.take_up(now_ms) {
+        let Ok(Some(frame)) = Codec::decode(&one.bytes) else { return Err("no frame".into()) };
+        let Some(session) = connection.session.as_mut() else {
+            let request = AuthRequest::parse(frame.body)?;
+            let (session, reply) = server.auth(&request, frame.header.seq);
+            connection.session = Some(session);
+            connection.reply(reply, now_ms, random);
+            continue;
+        };
+        let reply = server.request(session, &frame.header, frame.body, one.sent_ms, now_ms)?;
+        let failed = session.refuse_until_ms == u64::MAX;
+        if let Some(reply) = reply {
+            let at_ms = connection.reply(reply, now_ms, random);
+            // From the moment at which the client reads of the failure its sends count again.
+            if failed && let Some(session) = connection.session.as_mut() {
+                session.refuse_until_ms = at_ms;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn config(mid: u64) -> CoreConfig {
+    CoreConfig {
+        auth: AuthRequest { mid: mid.cast_signed(), device_id: "d".into(), ..AuthRequest::default() },
+        start: Start::Oldest,
+        heartbeat_ms: 30_000,
+        handshake_ms: 10_000,
+        request_ms: 30_000,
+        outbox_bytes_max: 1 << 20,
+        held_bytes_max: 1_000,
+        requests_bytes_max: 1 << 16,
+    }
+}
