@@ -105,7 +105,9 @@ pub struct Counts {
 
 enum Link {
     /// No connection; the next try is at `retry_at_ms`, `u64::MAX`: never.
-    Down { retry_at_ms: u64 },
+    Down {
+        retry_at_ms: u64,
+    },
     Connecting,
     Open(Box<Open>),
 }

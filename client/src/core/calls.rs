@@ -64,9 +64,7 @@ impl Core {
     pub(crate) fn ask(&mut self, ask: Ask, token: Token, now_ms: u64) {
         let Ask { op, ext, body, again } = ask;
         let deadline_ms = now_ms.saturating_add(self.config.request_ms);
-        let outcome = self.check(&body).and_then(|()| {
-            self.requests.push(Request { token, op, ext, body, again, deadline_ms })
-        });
+        let outcome = self.check(&body).and_then(|()| self.requests.push(Request { token, op, ext, body, again, deadline_ms }));
         match outcome {
             Ok(()) => self.pump(now_ms),
             Err(error) => self.fail(token, error),

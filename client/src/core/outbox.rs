@@ -138,8 +138,7 @@ impl Outbox {
         {
             self.phase = Phase::Flowing;
         }
-        let open = self.phase == Phase::Flowing
-            || (mutation::is(Mutation::ResendBeforeSync) && self.phase == Phase::Closed);
+        let open = self.phase == Phase::Flowing || (mutation::is(Mutation::ResendBeforeSync) && self.phase == Phase::Closed);
         if !open || self.in_flight.len() >= WINDOW {
             return None;
         }

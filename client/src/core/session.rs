@@ -3,9 +3,9 @@
 use bytes::Bytes;
 use perseid_protocol::auth::AuthReply;
 use perseid_protocol::frame::{Frame, Header, flag, kind};
+use perseid_protocol::limits::SUBSCRIPTIONS_MAX;
 use perseid_protocol::op;
 use perseid_protocol::operations;
-use perseid_protocol::limits::SUBSCRIPTIONS_MAX;
 use perseid_protocol::session::client::{self, Session};
 
 use super::requests::Request;
@@ -42,8 +42,7 @@ impl Core {
         (request.pos, request.epoch) = (processed.pos, processed.epoch);
         let mut frames = Vec::new();
         session.put_auth(&mut frames, &request);
-        self.link =
-            Link::Open(Box::new(Open { session, farewell: None, auth_pos: processed.pos, sync: None, renewal: None }));
+        self.link = Link::Open(Box::new(Open { session, farewell: None, auth_pos: processed.pos, sync: None, renewal: None }));
         self.put_bytes(frames);
     }
 

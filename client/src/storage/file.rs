@@ -41,7 +41,14 @@ pub struct FileStorage {
 impl FileStorage {
     /// Storage in the file `path`, which is made if it is not there. Nothing is touched before the client starts.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), file: None, lock: None, stored: Stored::default(), bytes: 0, rewrite_at_bytes: REWRITE_BYTES_MIN }
+        Self {
+            path: path.into(),
+            file: None,
+            lock: None,
+            stored: Stored::default(),
+            bytes: 0,
+            rewrite_at_bytes: REWRITE_BYTES_MIN,
+        }
     }
 
     /// Takes the file for this client alone.
@@ -77,7 +84,8 @@ impl FileStorage {
     }
 
     fn damaged(&self, what: &str) -> io::Error {
-        let text = format!("{} is damaged: {what}. Move it away to begin anew; unsent messages in it are lost", self.path.display());
+        let text =
+            format!("{} is damaged: {what}. Move it away to begin anew; unsent messages in it are lost", self.path.display());
         io::Error::new(io::ErrorKind::InvalidData, text)
     }
 

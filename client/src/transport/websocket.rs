@@ -24,9 +24,8 @@ pub(crate) async fn start<S>(stream: S, endpoint: &Endpoint) -> Result<Connectio
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let limits = WebSocketConfig::default()
-        .max_message_size(Some(FROM_SERVER_BYTES_MAX))
-        .max_frame_size(Some(FROM_SERVER_BYTES_MAX));
+    let limits =
+        WebSocketConfig::default().max_message_size(Some(FROM_SERVER_BYTES_MAX)).max_frame_size(Some(FROM_SERVER_BYTES_MAX));
     // Encrypted or not is the stream's affair.
     let url = format!("ws://{}{}", endpoint.authority(), endpoint.path());
     let (socket, _) = tokio_tungstenite::client_async_with_config(url, stream, Some(limits))

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use perseid_protocol::frame::flag;
 use perseid_protocol::push::{Drop, Push};
 
 use super::Worker;
@@ -56,7 +57,10 @@ impl Worker {
         if push.expires_at_ms != 0 && push.is_expired(unix_ms()) {
             return metrics.drop_pushes(Drop::Expired, 1);
         }
-        if !slot.accepts.is_some_and(|id| self.accepts.get(id).contains(push.accepted_as())) {
+        // Typing and the like is the protocol's own: extended sessions get it whatever they accept, others never.
+        let ephemeral = push.flags & flag::EPHEMERAL != 0;
+        let accepted = slot.accepts.is_some_and(|id| self.accepts.get(id).contains(push.accepted_as()));
+        if if ephemeral { !slot.rules.is_extended() } else { !accepted } {
             return metrics.drop_pushes(Drop::Filtered, 1);
         }
         let encoding = slot.encoding();

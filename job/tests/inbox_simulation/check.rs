@@ -55,19 +55,25 @@ fn before_hearts_beat(world: &World) -> Result<(), String> {
 }
 
 fn all(world: &World) -> Result<(), String> {
-    let models: Vec<Model> = world.logs.iter().map(|log| {
-        let mut model = Model::default();
-        log.iter().for_each(|record| model.apply(&LogRecord::from_value(&record.value).unwrap()));
-        model
-    }).collect();
+    let models: Vec<Model> = world
+        .logs
+        .iter()
+        .map(|log| {
+            let mut model = Model::default();
+            log.iter().for_each(|record| model.apply(&LogRecord::from_value(&record.value).unwrap()));
+            model
+        })
+        .collect();
     for model in &models {
         for (conv, wanted) in &model.convs {
             timeline(world, *conv, wanted)?;
         }
     }
-    let rows: HashMap<(Conv, u64), u64> = models.iter().flat_map(|model| &model.convs).flat_map(|(conv, known)| {
-        known.rows.iter().map(|row| ((*conv, row.conv_pos), row.id))
-    }).collect();
+    let rows: HashMap<(Conv, u64), u64> = models
+        .iter()
+        .flat_map(|model| &model.convs)
+        .flat_map(|(conv, known)| known.rows.iter().map(|row| ((*conv, row.conv_pos), row.id)))
+        .collect();
     for (conv, pos, id) in &world.rooms_shown {
         ensure(rows.get(&(*conv, *pos)) == Some(id), || format!("{conv} was shown {id} at {pos}, where it never stood"))?;
     }
@@ -159,6 +165,7 @@ fn epochs(world: &World) -> Result<(), String> {
             ensure(frame.body.is_empty(), || format!("{} has the body of what was taken back", device.name))?;
         }
     }
-    let epochs: BTreeSet<u64> = world.people.shown.keys().filter(|(mid, ..)| *mid == MIDS[0]).map(|(_, epoch, _)| *epoch).collect();
+    let epochs: BTreeSet<u64> =
+        world.people.shown.keys().filter(|(mid, ..)| *mid == MIDS[0]).map(|(_, epoch, _)| *epoch).collect();
     ensure(world.store_failed || epochs.len() <= 1, || format!("the epochs {epochs:?} of a store that lost nothing"))
 }

@@ -85,7 +85,8 @@ impl Model {
             }
             Some(Body::Notice(notice)) => {
                 let mids: BTreeSet<u64> = notice.mids.iter().copied().collect();
-                let wanted = Wanted { kind: kind::NOTICE, op: notice.op, flags: 0, ..inline(record, from, None, notice.body.clone()) };
+                let wanted =
+                    Wanted { kind: kind::NOTICE, op: notice.op, flags: 0, ..inline(record, from, None, notice.body.clone()) };
                 self.tell(&mids.into_iter().collect::<Vec<_>>(), &wanted);
             }
             Some(Body::Room(message)) => {
@@ -97,7 +98,8 @@ impl Model {
                 }
                 if self.is_first(record, conv) {
                     let pos = self.next_pos(conv);
-                    let row = Wanted { kind: kind::ROOM, flags: 0, op: message.op, ..row(record, conv, pos, message.body.clone()) };
+                    let row =
+                        Wanted { kind: kind::ROOM, flags: 0, op: message.op, ..row(record, conv, pos, message.body.clone()) };
                     self.append(record, conv, row, false);
                 }
             }

@@ -327,7 +327,13 @@ impl World {
         }
         let Sent { conv, record, .. } = self.sent[self.dice.index(self.sent.len())].clone();
         let from = match conv {
-            Conv::Direct { lo, hi } => if self.dice.once_in(2) { lo } else { hi },
+            Conv::Direct { lo, hi } => {
+                if self.dice.once_in(2) {
+                    lo
+                } else {
+                    hi
+                }
+            }
             _ => from,
         };
         let kind = if matches!(conv, Conv::Direct { .. }) { 1 } else { 2 };

@@ -39,7 +39,7 @@ fn table() -> Vec<(&'static str, i32, Extended, Vec<u8>, &'static str)> {
         ("HEADS with a body of 2 bytes", HEADS, NONE, vec![0; 2], "BAD_REQUEST"),
         ("RECALL of what is not there", RECALL, Extended { conv_pos: 9, ..kind(1, 9) }, vec![], "BAD_REQUEST"),
         ("RECALL in a strange group", RECALL, Extended { conv_pos: 1, ..kind(2, 5) }, vec![], "NOT_MEMBER"),
-        ("EPHEMERAL to a channel", EPHEMERAL, kind(3, 9), b"x".to_vec(), "BAD_REQUEST"),
+        ("EPHEMERAL to a channel", EPHEMERAL, kind(3, 9), b"x".to_vec(), "PERMISSION_DENIED"),
         ("EPHEMERAL to a strange group", EPHEMERAL, kind(2, 5), b"x".to_vec(), "NOT_MEMBER"),
         ("a reply", SYNC + 1, NONE, vec![], "BAD_REQUEST"),
         ("HEAD", 31, NONE, vec![], "BAD_REQUEST"),
@@ -101,7 +101,6 @@ fn guests_have_no_inbox() {
 fn bodies_over_the_limit() {
     let server = Server::start(&["--set", "stored.body_bytes_max=1KiB"]);
     let mut ann = Person::enter(&server, Transport::Tcp, 7);
-    assert_eq!(ann.told["limits"]["body_bytes"].as_u64(), Some(1024), "{}", ann.told);
     ann.send(1, 9, 1, &"x".repeat(1024));
     assert_eq!(ann.refused(SEND, direct(9, 2), &[b'x'; 1025]).0, "BAD_REQUEST");
     let mut http = server.http();
@@ -127,7 +126,7 @@ fn extremes_of_64_bits() {
 
 #[test]
 fn a_user_who_sends_too_much() {
-    let server = Server::start(&["--set", "stored.sends_per_second=1", "--set", "stored.sends_burst=3"]);
+    let server = Server::start(&["--set", "stored.sends_per_second=3"]);
     let mut ann = Person::enter(&server, Transport::Tcp, 7);
     for cid in 1..=3 {
         ann.send(1, 9, cid, "x");

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use serde_json::json;
 
-use crate::person::{ACK, HEAD, MORE, Person, QUIET, STORED, SYNC};
+use crate::person::{ACK, HEAD, MORE, Person, STORED, SYNC, killed};
 use crate::support::frame::Extended;
 use crate::support::{BOTH, Http, Server, Transport, until};
 
@@ -113,7 +113,7 @@ fn acknowledgements_hold_for_each_device_and_over_a_kill() {
     assert_eq!(phone.granted(ACK, at(5), b"").0.pos, 8, "never back");
     assert_eq!(tablet.granted(ACK, at(3), b"").0.pos, 3);
     assert_eq!(phone.refused(ACK, at(11), b"").0, "BAD_REQUEST");
-    let server = server.killed().restart();
+    let server = killed(server).restart();
     assert_eq!(enter(&server, "phone").told["cursor"].as_u64(), Some(8));
     assert_eq!(enter(&server, "tablet").told["cursor"].as_u64(), Some(3));
     assert_eq!(enter(&server, "new").told["cursor"].as_u64(), Some(0));
@@ -160,5 +160,4 @@ fn below_the_floor() {
     assert_eq!(rows[0].extended.unwrap().pos, floor);
     assert_eq!(rows.len() as u64, 131 - floor);
     assert!(ann.sync(0, 200).1[0].extended.unwrap().pos >= floor, "0 starts at the floor");
-    let _ = QUIET;
 }

@@ -161,3 +161,9 @@ impl Person {
 pub(crate) fn direct(conv: u64, cid: u64) -> Extended {
     Extended { kind: 1, conv, cid, ..Extended::default() }
 }
+
+/// Kills the server with -9.
+pub(crate) fn killed(server: Server) -> crate::support::server::Stopped {
+    crate::support::server::signal(server.pid, "KILL");
+    server.killed()
+}

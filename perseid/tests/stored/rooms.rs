@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use serde_json::json;
 
-use crate::person::{GONE, Person};
+use crate::person::{GONE, Person, killed};
 use crate::support::frame::{self, Extended};
 use crate::support::{BOTH, Client, Http, Server, Transport};
 
@@ -68,7 +68,7 @@ fn places_go_on_after_a_kill_and_rooms_of_other_types_keep_nothing() {
     enter(&mut ann, 0);
     push(server.http, "before");
     let pos = ann.pushed().extended.unwrap().pos;
-    let server = server.killed().restart();
+    let server = killed(server).restart();
     push(server.http, "after");
     let mut ann = Person::enter(&server, Transport::Tcp, 7);
     let (reply, missed) = enter(&mut ann, pos);

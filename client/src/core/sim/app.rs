@@ -41,12 +41,7 @@ impl App {
         Ok(())
     }
 
-    pub(super) fn tell(
-        &mut self,
-        event: &Event,
-        at_ms: u64,
-        truth: impl Fn(Position) -> Option<Bytes>,
-    ) -> Result<(), String> {
+    pub(super) fn tell(&mut self, event: &Event, at_ms: u64, truth: impl Fn(Position) -> Option<Bytes>) -> Result<(), String> {
         match event {
             Event::Message(message) => {
                 self.follow(message.at)?;

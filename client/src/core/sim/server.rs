@@ -215,7 +215,8 @@ impl Server {
             return refused(Refusal::Unknown);
         }
         let flags = if known.is_some() { flag::DUPLICATE } else { 0 };
-        let reply = Extension { id, cid: ext.cid, kind: ext.kind, conv: ext.conv, from: session.mid, flags, ..Extension::default() };
+        let reply =
+            Extension { id, cid: ext.cid, kind: ext.kind, conv: ext.conv, from: session.mid, flags, ..Extension::default() };
         frame(op::SEND_MSG_REPLY, header.seq, reply, &[])
     }
 
@@ -245,7 +246,13 @@ impl Server {
             };
             for mid in members {
                 let conv = match timeline {
-                    (kind::DIRECT, low, high) => if mid == low { high } else { low },
+                    (kind::DIRECT, low, high) => {
+                        if mid == low {
+                            high
+                        } else {
+                            low
+                        }
+                    }
                     _ => item.conv,
                 };
                 let cid = if mid == from { item.cid } else { 0 };

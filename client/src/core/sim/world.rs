@@ -360,7 +360,8 @@ impl World {
 
     fn check_sent(&self, client: &Client) -> Result<(), String> {
         for body in &client.app.sent {
-            let count: usize = self.server.timelines.values().map(|line| line.iter().filter(|item| item.body == body).count()).sum();
+            let count: usize =
+                self.server.timelines.values().map(|line| line.iter().filter(|item| item.body == body).count()).sum();
             let outcome = client.app.outcomes.get(body);
             let right = match outcome {
                 Some(Ok(_)) => count == 1,
