@@ -9,13 +9,17 @@ pub mod conv;
 mod conv_bucket;
 mod conv_rules;
 mod cursors;
+#[allow(dead_code)] // for the store on disk, which comes next
 mod dedupe;
 mod engine;
 pub mod event;
 mod found;
 mod group_rules;
+#[allow(dead_code)] // for the store on disk, which comes next
 mod guards;
+#[allow(dead_code)] // for the store on disk, which comes next
 mod keys;
+#[allow(dead_code)] // for the store on disk, which comes next
 mod kv;
 mod lists;
 mod memory;
