@@ -9,17 +9,14 @@ pub mod conv;
 mod conv_bucket;
 mod conv_rules;
 mod cursors;
-#[allow(dead_code)] // for the store on disk, which comes next
 mod dedupe;
+mod embedded;
 mod engine;
 pub mod event;
 mod found;
 mod group_rules;
-#[allow(dead_code)] // for the store on disk, which comes next
 mod guards;
-#[allow(dead_code)] // for the store on disk, which comes next
 mod keys;
-#[allow(dead_code)] // for the store on disk, which comes next
 mod kv;
 mod lists;
 mod memory;
@@ -33,6 +30,7 @@ pub mod testing;
 mod user_bucket;
 
 pub use config::{Clock, Retention, StoredConfig};
+pub use embedded::{EmbeddedConfig, EmbeddedCounters, EmbeddedStore, OpenError};
 pub use memory::{MemoryConfig, MemoryStore};
 
 use conv::Conv;
