@@ -10,6 +10,7 @@ mod conv_bucket;
 mod conv_rules;
 mod cursors;
 mod dedupe;
+mod embedded;
 mod engine;
 pub mod event;
 mod found;
@@ -29,6 +30,7 @@ pub mod testing;
 mod user_bucket;
 
 pub use config::{Clock, Retention, StoredConfig};
+pub use embedded::{EmbeddedConfig, EmbeddedCounters, EmbeddedStore, OpenError};
 pub use memory::{MemoryConfig, MemoryStore};
 
 use conv::Conv;

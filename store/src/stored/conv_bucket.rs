@@ -8,7 +8,7 @@ use super::conv::{Conv, ConvKind};
 use super::dedupe::Dedupe;
 use super::guards::Guards;
 use super::keys;
-use super::kv::{Broken, Rows};
+use super::kv::{Broken, Closed, Rows};
 use super::reserve::Reservations;
 use super::rows::{Attrs, Member, TimelineMeta, TimelineRow};
 use super::step::{Bucket, ConvDone, ConvOp, Step, StepError};
@@ -99,6 +99,13 @@ impl ConvBucket {
         self.members.clear();
     }
 
+    /// Nothing can be read or changed until another bucket takes the place of this one.
+    pub(crate) fn close(&mut self) {
+        self.rows.reset(Some(Arc::new(Closed)));
+        self.states.clear();
+        self.members.clear();
+    }
+
     /// Where a conversation stands.
     pub(crate) fn state(&mut self, conv: Conv) -> Result<ConvState, Broken> {
         if let Some(state) = self.states.get(&conv, HEAD_BYTES) {
@@ -120,7 +127,12 @@ impl ConvBucket {
             Conv::Group(id) => self.members.contains(&id),
             Conv::Direct { .. } | Conv::Room(_) => true,
         };
-        members_known && self.states.contains(&conv)
+        members_known && self.is_known(conv)
+    }
+
+    /// Whether a conversation's state is in memory.
+    pub(crate) fn is_known(&self, conv: Conv) -> bool {
+        self.states.contains(&conv)
     }
 
     /// The members of a group now, ascending.

@@ -8,6 +8,7 @@ use super::conv::Conv;
 use super::conv_bucket::ConvBucket;
 use super::kv::{Broken, Rows};
 use super::step::{Bucket, ConvDone, ConvOp, Loaded, Prepare, Step, StepError, UserDone, UserItem};
+use super::sweep::Places;
 use super::user_bucket::UserBucket;
 
 /// How many buckets, and what the rows are for each.
@@ -22,6 +23,7 @@ pub(crate) struct Engine {
     users: Box<[Mutex<UserBucket>]>,
     boot: AtomicU64,
     clock: Clock,
+    pub(crate) places: Places,
     pub(crate) config: Arc<StoredConfig>,
 }
 
@@ -43,7 +45,7 @@ impl Engine {
     pub(crate) fn new(buckets: Buckets, boot: u64, clock: Clock, config: Arc<StoredConfig>) -> Self {
         let convs = buckets.convs.into_iter().map(Mutex::new).collect();
         let users = buckets.users.into_iter().map(Mutex::new).collect();
-        Self { convs, users, boot: AtomicU64::new(boot), clock, config }
+        Self { convs, users, boot: AtomicU64::new(boot), clock, places: Places::default(), config }
     }
 
     pub(crate) fn boot(&self) -> u64 {
@@ -65,6 +67,14 @@ impl Engine {
 
     pub(crate) fn user_bucket(&self, mid: u64) -> u32 {
         (spread(mid) % self.users.len() as u64) as u32
+    }
+
+    pub(crate) fn conv_buckets(&self) -> u32 {
+        self.convs.len() as u32
+    }
+
+    pub(crate) fn user_buckets(&self) -> u32 {
+        self.users.len() as u32
     }
 
     /// The bucket of a conversation.
@@ -135,13 +145,17 @@ impl Engine {
         Ok(())
     }
 
-    pub(crate) fn conv_step(&self, step: &Step<ConvOp>) -> Result<Vec<ConvDone>, StepError> {
-        self.conv_number(step.bucket).ok_or_else(no_bucket)?.step(step)
+    /// Applies a step; gives the bytes of its bucket that are not committed, too.
+    pub(crate) fn conv_step(&self, step: &Step<ConvOp>) -> Result<(Vec<ConvDone>, usize), StepError> {
+        let mut bucket = self.conv_number(step.bucket).ok_or_else(no_bucket)?;
+        Ok((bucket.step(step)?, bucket.rows.uncommitted_bytes()))
     }
 
-    pub(crate) fn user_step(&self, step: &Step<UserItem>, again: bool) -> Result<Vec<UserDone>, StepError> {
+    /// Applies a step; gives the bytes of its bucket that are not committed, too.
+    pub(crate) fn user_step(&self, step: &Step<UserItem>, again: bool) -> Result<(Vec<UserDone>, usize), StepError> {
         let now_ms = if again { self.now_ms() } else { 0 };
-        self.user_number(step.bucket).ok_or_else(no_bucket)?.step(step, again, now_ms)
+        let mut bucket = self.user_number(step.bucket).ok_or_else(no_bucket)?;
+        Ok((bucket.step(step, again, now_ms)?, bucket.rows.uncommitted_bytes()))
     }
 
     pub(crate) fn is_warm(&self, convs: &[Conv], mids: &[u64]) -> bool {
@@ -180,6 +194,17 @@ impl Engine {
         }
         self.set_boot(boot);
         Ok(())
+    }
+
+    /// All buckets are these from now on.
+    pub(crate) fn stand_on(&self, buckets: Buckets, boot: u64) {
+        for (mut held, bucket) in self.all_convs().zip(buckets.convs) {
+            *held = bucket;
+        }
+        for (mut held, bucket) in self.all_users().zip(buckets.users) {
+            *held = bucket;
+        }
+        self.set_boot(boot);
     }
 
     /// The store lives anew.

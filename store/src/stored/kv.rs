@@ -12,7 +12,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 pub(crate) use key::Key;
-pub(crate) use layers::{Layer, Rows, View};
+pub(crate) use layers::{Layer, Layers, Rows, View};
 
 /// The store below can't be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,3 +32,20 @@ pub(crate) trait Base: Send + Sync {
 
 /// A base that several threads read.
 pub(crate) type SharedBase = Arc<dyn Base>;
+
+/// A base that is being opened anew: nothing can be read from it.
+pub(crate) struct Closed;
+
+impl Base for Closed {
+    fn get(&self, _: &Key) -> Result<Option<Bytes>, Broken> {
+        Err(closed())
+    }
+
+    fn range(&self, _: Key, _: Key, _: bool) -> BaseRows<'_> {
+        Box::new(std::iter::once(Err(closed())))
+    }
+}
+
+fn closed() -> Broken {
+    Broken("its disk failed, and it is being opened anew".to_owned())
+}

@@ -103,11 +103,11 @@ impl Store for MemoryStore {
     }
 
     fn conv(&self, step: Step<ConvOp>) -> Verdict<Result<Vec<ConvDone>, StepError>> {
-        self.faulty(Call::Conv, step_down, || self.engine.conv_step(&step))
+        self.faulty(Call::Conv, step_down, || Ok(self.engine.conv_step(&step)?.0))
     }
 
     fn user(&self, step: Step<UserItem>, again: bool) -> Verdict<Result<Vec<UserDone>, StepError>> {
-        self.faulty(Call::User, step_down, || self.engine.user_step(&step, again))
+        self.faulty(Call::User, step_down, || Ok(self.engine.user_step(&step, again)?.0))
     }
 
     fn sweep(&self, partition: u32, low_water: u64, now_ms: u64) -> Answer<()> {

@@ -9,7 +9,7 @@ use super::conv::Conv;
 use super::found::position_of;
 use super::guards::Guards;
 use super::keys;
-use super::kv::{Broken, Rows};
+use super::kv::{Broken, Closed, Rows};
 use super::read::InboxView;
 use super::rows::{InboxMeta, ReadRow, Ref, number};
 use super::step::{Bucket, Effect, Entry, Step, StepError, UserDone, UserItem};
@@ -179,6 +179,13 @@ impl UserBucket {
             return Ok(None);
         }
         self.rows.get(&keys::inbox_row(mid, pos))?.map(|row| Ref::from_bytes(&row, mid)).transpose()
+    }
+
+    /// Nothing can be read or changed until another bucket takes the place of this one.
+    pub(crate) fn close(&mut self) {
+        self.rows.reset(Some(Arc::new(Closed)));
+        self.states.clear();
+        self.listed.clear();
     }
 
     /// Where an inbox stands.

@@ -18,10 +18,8 @@ fn pull<S: Store>(store: &S, conv: Conv, reader: u64, from: PullFrom) -> Result<
     Ok(page.messages.into_iter().map(|message| message.conv_pos).collect())
 }
 
-#[test]
-fn a_direct_message_stands_in_both_inboxes_and_once_in_the_timeline() {
-    let store = memory(3, 3, StoredConfig::default());
-    let mut feed = Feed::new(&store);
+pub(crate) fn a_direct_message_stands_in_both_inboxes_and_once_in_the_timeline(store: &impl Store) {
+    let mut feed = Feed::new(store);
     let chat = Conv::direct(9, 7);
     let outcome = feed.say(chat, 7, 5, "hello");
     assert!(matches!(
@@ -30,11 +28,11 @@ fn a_direct_message_stands_in_both_inboxes_and_once_in_the_timeline() {
     ));
     assert_eq!(feed.say(chat, 7, 5, "hello"), ConvOutcome::Duplicate { id: 1_001, pos: 1 });
     feed.say(Conv::direct(7, 7), 7, 0, "note");
-    assert_eq!(bodies(&store, 7), [(1, "hello".to_owned()), (2, "note".to_owned())]);
-    assert_eq!(bodies(&store, 9), [(1, "hello".to_owned())]);
-    assert_eq!(pull(&store, chat, 9, PullFrom::After(0)), Ok(vec![1]));
-    assert_eq!(pull(&store, chat, 8, PullFrom::After(0)), Err(PullError::NotMember));
-    assert_eq!(pull(&store, Conv::direct(7, 8), 8, PullFrom::Before(0)), Ok(vec![]));
+    assert_eq!(bodies(store, 7), [(1, "hello".to_owned()), (2, "note".to_owned())]);
+    assert_eq!(bodies(store, 9), [(1, "hello".to_owned())]);
+    assert_eq!(pull(store, chat, 9, PullFrom::After(0)), Ok(vec![1]));
+    assert_eq!(pull(store, chat, 8, PullFrom::After(0)), Err(PullError::NotMember));
+    assert_eq!(pull(store, Conv::direct(7, 8), 8, PullFrom::Before(0)), Ok(vec![]));
     let heads = now(store.heads(7, (0, 0), None, 10)).unwrap();
     assert_eq!(
         heads.heads.iter().map(|head| (head.conv, head.head, head.id)).collect::<Vec<_>>(),
@@ -44,10 +42,8 @@ fn a_direct_message_stands_in_both_inboxes_and_once_in_the_timeline() {
     assert_eq!(now(store.find(7, 1_001, 1)), Ok(None), "looks at one row only");
 }
 
-#[test]
-fn groups_come_change_and_go() {
-    let store = memory(2, 2, StoredConfig::default());
-    let mut feed = Feed::new(&store);
+pub(crate) fn groups_come_change_and_go(store: &impl Store) {
+    let mut feed = Feed::new(store);
     let conv = Conv::Group(4);
     assert_eq!(feed.say(conv, 1, 1, "nobody"), ConvOutcome::Rejected(Rejection::NoGroup));
     feed.apply(conv, 0, 0, group(&[1, 2, 3, 2, 0]));
@@ -75,7 +71,7 @@ fn groups_come_change_and_go() {
         feed.say(conv, 1, 0, "to all"),
         ConvOutcome::Row { kind: ConvKind::Channel, recipients: Recipients::Nobody, .. }
     ));
-    assert_eq!(bodies(&store, 3).len(), 2, "the change that made him leave is his last");
+    assert_eq!(bodies(store, 3).len(), 2, "the change that made him leave is his last");
     let head = pos(&feed.apply(conv, 1, 0, Change::Delete));
     assert_eq!((now(store.group(4)), now(store.is_member(4, 1))), (Ok(None), Ok(false)));
     assert_eq!(feed.say(conv, 1, 0, "too late"), ConvOutcome::Rejected(Rejection::NoGroup));
@@ -83,10 +79,8 @@ fn groups_come_change_and_go() {
     assert_eq!(now(store.head(conv)), Ok(head + 1));
 }
 
-#[test]
-fn what_is_taken_back_is_gone_and_stays_where_it_stood() {
-    let store = memory(2, 2, StoredConfig::default());
-    let mut feed = Feed::new(&store);
+pub(crate) fn what_is_taken_back_is_gone_and_stays_where_it_stood(store: &impl Store) {
+    let mut feed = Feed::new(store);
     let chat = Conv::direct(1, 2);
     feed.say(chat, 1, 0, "oops");
     let recall = Change::Recall { pos: 1, id: 1_001 };
@@ -106,10 +100,8 @@ fn what_is_taken_back_is_gone_and_stays_where_it_stood() {
     assert_eq!((row.flags, row.body.len(), row.id), (4, 0, 1_001));
 }
 
-#[test]
-fn who_may_write() {
-    let store = memory(2, 2, StoredConfig::default());
-    let mut feed = Feed::new(&store);
+pub(crate) fn who_may_write(store: &impl Store) {
+    let mut feed = Feed::new(store);
     let (chat, conv) = (Conv::direct(1, 2), Conv::Group(4));
     let ask =
         |conv, from, idem, hash, id| now(store.reserve(Reserve { conv, from, idem, hash, id, now_ms: 10_000_000 })).unwrap();
@@ -179,10 +171,8 @@ fn a_call_can_fail_and_an_answer_can_be_lost() {
     assert!(!feed.conv(&op).unwrap().fresh);
 }
 
-#[test]
-fn cursors_go_forward_only() {
-    let store = memory(1, 1, StoredConfig::default());
-    let mut feed = Feed::new(&store);
+pub(crate) fn cursors_go_forward_only(store: &impl Store) {
+    let mut feed = Feed::new(store);
     (0..3).for_each(|_| drop(feed.say(Conv::direct(1, 2), 1, 0, "x")));
     let open = |device: &str, has| now(store.open_inbox(OpenInbox { mid: 1, device: device.into(), has, now_ms: 5 })).unwrap();
     assert_eq!((open("web", None).cursor, open("web", Some((EPOCH, 2))).cursor, open("web", None).cursor), (0, 2, 2));
@@ -192,9 +182,9 @@ fn cursors_go_forward_only() {
     assert!(matches!(now(store.ack(1, "web", 4, 8)), Ok(Err(OutOfRange::AboveHead(_)))));
     let devices =
         |store: &dyn Store| now(store.devices(1)).unwrap().into_iter().map(|known| (known.device, known.pos)).collect::<Vec<_>>();
-    assert_eq!(devices(&store), [("web".into(), 2), ("ios".into(), 3)]);
+    assert_eq!(devices(store), [("web".into(), 2), ("ios".into(), 3)]);
     for index in 0..40_u64 {
         now(store.ack(1, &format!("d{index}"), 1, 100 + index)).unwrap().unwrap();
     }
-    assert_eq!((devices(&store).len(), devices(&store)[0].0.as_ref()), (32, "d8"));
+    assert_eq!((devices(store).len(), devices(store)[0].0.as_ref()), (32, "d8"));
 }

@@ -1,16 +1,19 @@
 //! What the tests stand on: stores to test, and short ways to say what happens.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
 
 use bytes::Bytes;
+use perseid_store::Verdict;
 use perseid_store::stored::conv::Conv;
 use perseid_store::stored::read::PageBound;
 use perseid_store::stored::step::{
     Change, ConvDone, ConvOp, ConvOutcome, Effect, Entry, Prepare, Recipients, Step, StepError, UserDone, UserItem,
 };
-use perseid_store::stored::{MemoryConfig, MemoryStore, Store, StoredConfig};
+use perseid_store::stored::{EmbeddedConfig, EmbeddedStore, MemoryConfig, MemoryStore, Store, StoredConfig};
 
 /// Epoch that the tests give to all buckets.
 pub(crate) const EPOCH: u64 = 1_000_000;
@@ -23,8 +26,33 @@ pub(crate) fn memory(conv_buckets: u32, user_buckets: u32, stored: StoredConfig)
     MemoryStore::new(MemoryConfig { conv_buckets, user_buckets, boot: 1, stored, clock })
 }
 
-pub(crate) fn now<T>(verdict: perseid_store::Verdict<T>) -> T {
-    verdict.now().expect("the answer is there")
+struct Unpark(std::thread::Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// The answer, however long it takes.
+pub(crate) fn now<T>(verdict: Verdict<T>) -> T {
+    let mut coming = match verdict {
+        Verdict::Now(answer) => return answer,
+        Verdict::Later(coming) => coming,
+    };
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    loop {
+        match coming.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(answer) => return answer,
+            Poll::Pending => std::thread::park(),
+        }
+    }
+}
+
+/// A store in a folder; small, so that much happens.
+pub(crate) fn embedded(folder: &Path, stored: StoredConfig) -> EmbeddedStore {
+    let config = EmbeddedConfig::new(folder.to_owned(), stored, Arc::new(|| 2 * EPOCH));
+    EmbeddedStore::open(EmbeddedConfig { commit_bytes: 10_000, rest_ms: 0, persist_ms: 20, ..config }).unwrap()
 }
 
 /// A store, and the offsets that it has been given of partition 0.

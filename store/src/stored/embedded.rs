@@ -1,0 +1,67 @@
+//! The store in a folder, for one process that holds everything: one bucket of conversations and one of users.
+//!
+//! What is applied is in memory and can be read at once; a thread commits it behind everybody's back. The folder is a
+//! projection: what a kill takes from it comes again from the log, at the same positions, so its epoch never changes.
+
+mod base;
+mod committer;
+mod config;
+mod later;
+mod open;
+mod shared;
+mod store;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+pub use config::{EmbeddedConfig, OpenError};
+pub use shared::EmbeddedCounters;
+use shared::Shared;
+
+/// The store in a folder. Dropping it commits and syncs what was applied.
+pub struct EmbeddedStore {
+    shared: Arc<Shared>,
+    committer: Option<JoinHandle<()>>,
+}
+
+impl EmbeddedStore {
+    /// Opens a folder, or makes it. One that can't be read is moved aside, if the settings want it so.
+    ///
+    /// # Errors
+    /// [`OpenError`], which says what to do.
+    pub fn open(config: EmbeddedConfig) -> Result<Self, OpenError> {
+        let stored = Arc::new(config.stored.clone());
+        let opened = open::open(&config, &stored)?;
+        let folder = config.folder.clone();
+        let (shared, on_disk) = Shared::new(config, opened);
+        let shared = Arc::new(shared);
+        let committing = shared.clone();
+        let thread = std::thread::Builder::new().name("store-commit".to_owned());
+        let committer = thread.spawn(move || committer::run(committing, on_disk));
+        let committer = committer.map_err(|error| OpenError::Disk { folder, why: error.to_string() })?;
+        Ok(Self { shared, committer: Some(committer) })
+    }
+
+    /// Where the folder went that was there and could not be read: the store was begun anew.
+    #[must_use]
+    pub fn moved_to(&self) -> Option<&Path> {
+        self.shared.moved_to.as_deref()
+    }
+
+    /// What happened since the store was opened.
+    #[must_use]
+    pub fn counters(&self) -> EmbeddedCounters {
+        self.shared.counters()
+    }
+}
+
+impl Drop for EmbeddedStore {
+    fn drop(&mut self) {
+        self.shared.close();
+        if let Some(committer) = self.committer.take() {
+            // A thread that panicked has said so.
+            let _ = committer.join();
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! Committed rows, in one keyspace of fjall: one, so that a flush is atomic over all sorts of rows.
+
+use std::path::Path;
+
+use bytes::Bytes;
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
+
+use super::config::EmbeddedConfig;
+use crate::stored::kv::{Base, BaseRows, Broken, Key, Layer};
+
+/// Memtables that wait to be flushed beyond which fjall would hold the committer for as long as it likes.
+const SEALED_MAX: usize = 3;
+/// Tables of the first level beyond which it would do the same.
+const TABLES_MAX: usize = 25;
+
+/// An open store on disk.
+pub(super) struct Disk {
+    db: Database,
+    rows: Keyspace,
+}
+
+fn broken(error: impl std::fmt::Display) -> Broken {
+    Broken(error.to_string())
+}
+
+impl Disk {
+    /// Opens or makes it.
+    pub(super) fn open(folder: &Path, config: &EmbeddedConfig) -> Result<Self, fjall::Error> {
+        let db = Database::builder(folder)
+            .manual_journal_persist(true)
+            .worker_threads(2)
+            .cache_size(config.page_cache_bytes_max)
+            .max_journaling_size(config.journal_bytes_max)
+            .open()?;
+        let options =
+            || KeyspaceCreateOptions::default().manual_journal_persist(true).max_memtable_size(config.memtable_bytes_max);
+        let rows = db.keyspace("rows", options)?;
+        Ok(Self { db, rows })
+    }
+
+    /// Writes layers in one commit. `flush`: it survives the process (not the machine) when this returns.
+    pub(super) fn commit(&self, layers: &[&Layer], flush: bool) -> Result<(), Broken> {
+        let mut batch = self.db.batch().durability(flush.then_some(PersistMode::Buffer));
+        for (key, value) in layers.iter().flat_map(|layer| layer.iter()) {
+            match value {
+                Some(value) => batch.insert(&self.rows, key.as_ref(), value.clone()),
+                None => batch.remove(&self.rows, key.as_ref()),
+            }
+        }
+        batch.commit().map_err(broken)
+    }
+
+    /// Everything committed so far survives the machine when this returns.
+    pub(super) fn persist(&self) -> Result<(), Broken> {
+        self.db.persist(PersistMode::SyncData).map_err(broken)
+    }
+
+    /// Whether a commit would not be held up.
+    pub(super) fn has_room(&self) -> bool {
+        self.rows.sealed_memtable_count() < SEALED_MAX && self.rows.l0_table_count() < TABLES_MAX
+    }
+
+    /// Bytes on disk.
+    pub(super) fn bytes(&self) -> u64 {
+        self.db.disk_space().unwrap_or(0)
+    }
+}
+
+impl Base for Disk {
+    fn get(&self, key: &Key) -> Result<Option<Bytes>, Broken> {
+        self.rows.get(key.as_ref()).map(|value| value.map(Bytes::from)).map_err(broken)
+    }
+
+    fn range(&self, from: Key, to: Key, descending: bool) -> BaseRows<'_> {
+        let rows = self.rows.range(from..=to);
+        let row = |guard: fjall::Guard| {
+            let (key, value) = guard.into_inner().map_err(broken)?;
+            let key = Key::from_bytes(&key).ok_or_else(|| Broken("a key of the store is too long: it is damaged".to_owned()))?;
+            Ok((key, Bytes::from(value)))
+        };
+        if descending { Box::new(rows.rev().map(row)) } else { Box::new(rows.map(row)) }
+    }
+}

@@ -1,0 +1,86 @@
+//! Settings of the store in a folder, and why it does not open.
+
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+use crate::stored::config::{Clock, StoredConfig};
+
+/// Settings of an [`super::EmbeddedStore`].
+#[derive(Clone)]
+pub struct EmbeddedConfig {
+    /// Its folder; made if it is not there.
+    pub folder: PathBuf,
+    /// What is common to all stores.
+    pub stored: StoredConfig,
+    /// Tells the time, unix ms.
+    pub clock: Clock,
+    /// Bytes that may be applied and not be committed; beyond them steps are answered with Busy.
+    pub uncommitted_bytes_max: usize,
+    /// Bytes applied that make the committer work before its second is over.
+    pub commit_bytes: usize,
+    /// The least time between two commits, ms.
+    pub rest_ms: u64,
+    /// The time between two syncs, ms: so much of the log is applied again after a loss of power, about.
+    pub persist_ms: u64,
+    /// Bytes of a table in memory, before it is written to a file.
+    pub memtable_bytes_max: u64,
+    /// Bytes of the journals on disk.
+    pub journal_bytes_max: u64,
+    /// Bytes of pages read from disk that are kept.
+    pub page_cache_bytes_max: u64,
+    /// A folder that can't be read is moved aside and a new store is begun, which is filled again from the log.
+    pub move_aside: bool,
+}
+
+impl EmbeddedConfig {
+    /// The defaults.
+    #[must_use]
+    pub fn new(folder: PathBuf, stored: StoredConfig, clock: Clock) -> Self {
+        Self {
+            folder,
+            stored,
+            clock,
+            uncommitted_bytes_max: 128 << 20,
+            commit_bytes: 1 << 20,
+            rest_ms: 2,
+            persist_ms: 1_000,
+            memtable_bytes_max: 32 << 20,
+            journal_bytes_max: 256 << 20,
+            page_cache_bytes_max: 64 << 20,
+            move_aside: true,
+        }
+    }
+}
+
+/// Why a store does not open.
+#[derive(Debug, Error)]
+pub enum OpenError {
+    /// Another process has it.
+    #[error("the store {0} is open in another process: stop that one, or use another folder")]
+    Locked(PathBuf),
+    /// The disk or its rights.
+    #[error("the store {folder} can't be opened: {why}")]
+    Disk {
+        /// Where.
+        folder: PathBuf,
+        /// What the disk says.
+        why: String,
+    },
+    /// It was written by a newer version: nothing was touched.
+    #[error("the store {folder} has format {format}, this version knows an older one: start the version that wrote it")]
+    Newer {
+        /// Where.
+        folder: PathBuf,
+        /// Its format.
+        format: u64,
+    },
+    /// What is there can't be read.
+    #[error("the store {folder} can't be read: {why}; delete the folder, the store is filled again from the log")]
+    Broken {
+        /// Where.
+        folder: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+}
