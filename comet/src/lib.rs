@@ -231,7 +231,7 @@ impl Comet {
         for (mailbox, mut commands) in mailboxes.iter().zip(commands) {
             if !commands.is_empty() {
                 let refused = mailbox.post_pushes(&mut commands);
-                self.node.drop_pushes(Drop::Slow, refused.len() as u64);
+                self.node.drop_pushes(Drop::Slow, refused as u64);
             }
         }
     }

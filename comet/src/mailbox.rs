@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use mio::Waker;
 use perseid_protocol::push::Push;
-use perseid_protocol::{CloseReason, Refusal};
+use perseid_protocol::{CloseReason, Refusal, op};
 
 use crate::config::Config;
 use crate::link::{Connected, Refused, Renewed, RoomTail, StoredOutcome};
@@ -72,6 +72,8 @@ struct Inner {
     bytes_max: usize,
     /// The worker has been woken and has not looked yet.
     pending: AtomicBool,
+    /// Messages of inboxes were refused since the worker last looked.
+    lost_inbox: AtomicBool,
     waker: Waker,
 }
 
@@ -83,22 +85,47 @@ impl Mailbox {
                 bytes: AtomicUsize::new(0),
                 bytes_max,
                 pending: AtomicBool::new(false),
+                lost_inbox: AtomicBool::new(false),
                 waker,
             }),
         }
     }
 
-    /// Posts pushes in order; those that no longer fit come back uncounted: the worker is far behind.
-    pub(crate) fn post_pushes(&self, commands: &mut Vec<Command>) -> Vec<Command> {
+    /// Posts pushes in order; how many no longer fit: the worker is far behind. What ends a session is posted all the same, and
+    /// so are hints; of messages in inboxes the worker is told that some were lost.
+    pub(crate) fn post_pushes(&self, commands: &mut Vec<Command>) -> usize {
         let bytes: usize = commands.iter().map(Command::bytes).sum();
         let before = self.inner.bytes.fetch_add(bytes, Ordering::Relaxed);
         if before > 0 && before + bytes > self.inner.bytes_max {
             self.inner.bytes.fetch_sub(bytes, Ordering::Relaxed);
-            return std::mem::take(commands);
+            return self.post_what_must_not_be_lost(commands);
         }
         self.lock().append(commands);
         self.wake();
-        Vec::new()
+        0
+    }
+
+    fn post_what_must_not_be_lost(&self, commands: &mut Vec<Command>) -> usize {
+        let mut refused = 0;
+        for command in commands.drain(..) {
+            match &command {
+                Command::End { .. } => self.post(command),
+                Command::Inbox { push, .. } if push.op == op::HEAD => self.post(command),
+                Command::Inbox { .. } => {
+                    self.inner.lost_inbox.store(true, Ordering::SeqCst);
+                    refused += 1;
+                }
+                _ => refused += 1,
+            }
+        }
+        // Also if nothing was posted: the worker has to look.
+        self.wake();
+        refused
+    }
+
+    /// Whether messages of inboxes were refused since this was asked last.
+    pub(crate) fn take_lost_inbox(&self) -> bool {
+        self.inner.lost_inbox.load(Ordering::Relaxed) && self.inner.lost_inbox.swap(false, Ordering::SeqCst)
     }
 
     /// Posts a control command, which always fits: there is at most a handful for each session.

@@ -131,6 +131,7 @@ pub(crate) struct Worker {
     gather: Gather,
     /// Empty but while a batch of commands is taken.
     gathers: Gathers,
+    catch_up: inbox::CatchUp,
     /// Counts requests about stored messages.
     requests_asked: u32,
     /// Sessions whose connection failed while their room was being written to.
@@ -182,6 +183,7 @@ impl Worker {
             replies: Gather::default(),
             gather: Gather::default(),
             gathers: Gathers::default(),
+            catch_up: inbox::CatchUp::default(),
             requests_asked: 0,
             broken: Vec::new(),
             broken_or_full: Vec::new(),
@@ -213,7 +215,7 @@ impl Worker {
             if self.stopping {
                 break; // before the poll, which nothing may ever end
             }
-            let busy = self.run_room_slice() | self.run_broadcast_slice();
+            let busy = self.run_room_slice() | self.run_broadcast_slice() | self.run_catch_up_slice();
             self.run_timers();
             self.end_broken();
             if busy {
@@ -245,7 +247,8 @@ impl Worker {
     }
 
     fn poll_timeout(&self) -> Option<Duration> {
-        if !self.rooms_ready.is_empty() || !self.read_more.is_empty() || self.mailbox.is_pending() {
+        if !self.rooms_ready.is_empty() || !self.read_more.is_empty() || self.mailbox.is_pending() || self.catch_up.is_under_way()
+        {
             return Some(Duration::ZERO);
         }
         let now_ms = self.env.now_ms;
@@ -265,6 +268,9 @@ impl Worker {
             return;
         }
         self.mailbox.take(commands);
+        if self.mailbox.take_lost_inbox() {
+            self.catch_up.begin();
+        }
         for command in commands.drain(..) {
             self.handle_command(command);
             if self.gathers.is_full() {

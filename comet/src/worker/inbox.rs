@@ -14,6 +14,45 @@ use crate::outbox::Way;
 use crate::slab::Key;
 use crate::traced::Traced;
 
+/// Sessions looked at before others get their turn.
+const SLICE_SESSIONS: usize = 64;
+/// Slots looked at for them.
+const SLICE_SLOTS: u32 = 1024;
+
+/// A walk over the sessions of a worker that lost messages of inboxes before it had them.
+#[derive(Debug, Default)]
+pub(super) struct CatchUp {
+    /// The next slot to look at.
+    slot: Option<u32>,
+    /// More was lost meanwhile.
+    again: bool,
+}
+
+impl CatchUp {
+    pub(super) const fn begin(&mut self) {
+        match self.slot {
+            None => self.slot = Some(0),
+            Some(_) => self.again = true,
+        }
+    }
+
+    pub(super) const fn is_under_way(&self) -> bool {
+        self.slot.is_some()
+    }
+
+    /// All slots before `next` were looked at, of so many.
+    const fn go_on(&mut self, next: u32, slots: u32) {
+        self.slot = match (next < slots, self.again) {
+            (true, _) => Some(next),
+            (false, true) => Some(0),
+            (false, false) => None,
+        };
+        if next >= slots {
+            self.again = false;
+        }
+    }
+}
+
 impl Worker {
     /// AUTH_REPLY was made: from here on the session gets what its client can apply.
     pub(super) fn open_inbox(&mut self, key: Key, greeting: Option<&Greeting>) {
@@ -102,5 +141,63 @@ impl Worker {
         let mut gather = self.gathers.take(key);
         gather.put(Way::Reply, 0, |out| encoding.put_head(out, hint));
         self.gathers.put_back(key, gather);
+    }
+
+    /// Goes on telling sessions where the heads of their inboxes are, after messages were lost; whether there were any.
+    pub(super) fn run_catch_up_slice(&mut self) -> bool {
+        let Some(mut slot) = self.catch_up.slot else { return false };
+        let slots = self.sessions.slots();
+        let end = slots.min(slot.saturating_add(SLICE_SLOTS));
+        let mut visited = 0;
+        while slot < end && visited < SLICE_SESSIONS {
+            if let Some(key) = self.sessions.key_at(slot) {
+                visited += 1;
+                self.catch_up(key);
+            }
+            slot += 1;
+        }
+        self.flush_gathers();
+        self.catch_up.go_on(slot, slots);
+        true
+    }
+
+    /// A session may not have got everything.
+    fn catch_up(&mut self, key: Key) {
+        let Some(slot) = self.sessions.get_mut(key).filter(|slot| slot.is_live()) else { return };
+        let inbox = slot.rules.inbox();
+        if inbox == Inbox::None {
+            return;
+        }
+        let head = self.env.link.inbox_head(slot.mid);
+        if head <= slot.inbox_pos {
+            return;
+        }
+        slot.inbox_pos = head;
+        // Whoever still reads is told at the end of that.
+        if inbox == Inbox::Live {
+            self.hint(key, &Push { op: op::HEAD, ..Push::default() }, head, 0);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_lost_on_the_way_is_looked_for_again() {
+        let mut walk = CatchUp::default();
+        assert!(!walk.is_under_way());
+        walk.begin();
+        walk.go_on(64, 200);
+        assert_eq!(walk.slot, Some(64));
+        walk.begin();
+        walk.go_on(200, 200);
+        assert_eq!(walk.slot, Some(0), "once more from the start");
+        walk.go_on(200, 200);
+        assert!(!walk.is_under_way());
+        walk.begin();
+        walk.go_on(0, 0);
+        assert!(!walk.is_under_way(), "nobody is there");
     }
 }
