@@ -251,6 +251,9 @@ pub(crate) struct Send {
     /// Peers to whom a session writes, chosen at random; 0 = all others
     #[arg(long, value_name = "N", default_value = "10", value_parser = value_parser!(u64).range(0..=SESSIONS_MAX))]
     pub(crate) peers: u64,
+    /// Write to groups of N sessions each instead, made through the push API
+    #[arg(long, value_name = "N", conflicts_with = "peers", value_parser = value_parser!(u64).range(2..=500))]
+    pub(crate) group: Option<u64>,
     /// Messages that a session writes at once, without waiting for replies; they share a due time
     #[arg(long, value_name = "P", default_value = "1", value_parser = value_parser!(u64).range(1..=1000))]
     pub(crate) pipeline: u64,
@@ -404,6 +407,8 @@ mod tests {
             "send --size 70000",
             "send --pipeline 0",
             "send --step --repeat 2",
+            "send --group 10 --peers 3",
+            "send --group 501",
             "sync --page 201",
             "storm --idle 0",
             "idle --spawn-server --target 127.0.0.1:1",

@@ -57,9 +57,6 @@ impl Writers {
 
     fn plan(&self, load: Load, window: Window) -> Result<Plan> {
         let Window { start_ns, from_ns, to_ns, count } = window;
-        if count > MESSAGES_MAX {
-            bail!("{count} messages are more than the {MESSAGES_MAX} whose fate can be remembered; take less time");
-        }
         let Load { rate, body_bytes, burst, to, patience_ns } = load;
         let (senders, first_mid, children) = (self.sessions, self.first_mid, self.fleet.children());
         let marker = new_marker();
@@ -78,6 +75,10 @@ impl Writers {
             to_ns,
             patience_ns,
         };
+        let fates = count.saturating_mul(plan.width());
+        if fates > MESSAGES_MAX {
+            bail!("{fates} deliveries are more than the {MESSAGES_MAX} that can be remembered; take less time");
+        }
         Ok(plan)
     }
 
@@ -94,7 +95,7 @@ impl Writers {
         let (from, answered_from) = edge("warming up", window.start_ns, window.from_ns);
         let (to, answered_to) = edge("send", window.from_ns, window.to_ns);
         let moved = answered_to.saturating_sub(answered_from);
-        let account = self.finish(plan.count, 2 * plan.count)?;
+        let account = self.finish(plan.count, (1 + plan.recipients()) * plan.count)?;
         Ok(Measured { account, plan, from, to, moved })
     }
 

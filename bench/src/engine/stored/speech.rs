@@ -1,6 +1,6 @@
 //! The writing of a plan: an open-loop schedule, carried out by the poll loop.
 
-use super::header::{Head, KIND_DIRECT, OP_SEND_MSG};
+use super::header::{Head, OP_SEND_MSG};
 use super::plan::{Plan, mix};
 
 /// Random bytes that bodies are cut from, so that no store can pack them.
@@ -66,8 +66,8 @@ impl Speech {
         // Only to tell requests apart: cids name the messages.
         #[allow(clippy::cast_possible_truncation)]
         let seq = k as u32;
-        let (conv, cid) = (self.plan.recipient_mid(k), self.plan.cid(k));
-        Head { op: OP_SEND_MSG, seq, conv, cid, kind: KIND_DIRECT, ..Head::default() }.put(out, &self.body);
+        let (kind, conv, cid) = (self.plan.kind(), self.plan.conv(k), self.plan.cid(k));
+        Head { op: OP_SEND_MSG, seq, conv, cid, kind, ..Head::default() }.put(out, &self.body);
     }
 }
 
