@@ -9,6 +9,7 @@ use super::stored::{Head, Inbox, Ledger, Speech};
 use super::tls::{self, Tls};
 use super::{connect, websocket};
 use crate::clock::now_ns;
+use crate::stats::Latency;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 use rustls::ClientConfig;
@@ -104,11 +105,19 @@ impl Pool {
         Opened { online: self.books.progress.online, latency, ..self.books.opened.clone() }
     }
 
+    /// All sessions are going to be opened, perhaps not for the first time.
+    pub(crate) fn reopen(&mut self) {
+        self.books.settled = 0;
+        self.books.progress.failed = 0;
+        (self.books.opened, self.books.open_latency) = (Opened::default(), Latency::default());
+    }
+
     /// Opens session `n`, which was due at `due_ns`.
     pub(crate) fn open(&mut self, n: usize, due_ns: u64) {
         let index = self.global(n);
         let Some(session) = self.sessions.get_mut(n) else { return };
         session.due_ns = due_ns;
+        session.message_left = 0;
         session.state = State::Connecting;
         let targets = self.config.targets.len() as u64;
         let target = usize::try_from(index.checked_rem(targets).unwrap_or(0)).unwrap_or(0);
@@ -286,6 +295,10 @@ impl Pool {
         });
         if let Some(token) = token {
             auth["token"] = token.as_str().into();
+        }
+        if let Some((pos, epoch)) = self.inboxes.get(n).and_then(Inbox::stands) {
+            auth["pos"] = pos.into();
+            auth["epoch"] = epoch.into();
         }
         let extended = extended.is_some();
         self.sessions[n].state = State::Authenticating;

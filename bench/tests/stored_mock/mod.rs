@@ -196,13 +196,15 @@ fn session(state: &Mutex<State>, fault: Fault, mut stream: TcpStream) -> Option<
     assert_eq!((auth.op, auth.ver), (7, 2), "an extended session begins with AUTH of version 2");
     let json: serde_json::Value = serde_json::from_slice(&auth.body).ok()?;
     let mid = json["mid"].as_u64()?;
+    // Who comes back says where he was.
+    assert!(json["epoch"].is_null() || (json["epoch"] == 7 && json["pos"].is_u64()));
     let id = {
         let mut state = state.lock().unwrap();
         state.sessions += 1;
         let id = state.sessions;
         let user = state.users.entry(mid).or_default();
         let pos = user.inbox.len() as u64;
-        stream.write_all(&bytes(8, auth.seq, &Head { pos, ..Head::default() }, b"{}")).ok()?;
+        stream.write_all(&bytes(8, auth.seq, &Head { pos, ..Head::default() }, br#"{"epoch":7}"#)).ok()?;
         user.sessions.push(Session { id, live: false, stream: stream.try_clone().ok()? });
         id
     };
