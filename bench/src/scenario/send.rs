@@ -90,9 +90,12 @@ pub(super) fn make_groups(bench: &Bench<'_>, options: &Send, sessions: u64) -> R
 /// Server CPU of a message, µs: by those of the window, or by those answered
 /// in it when the server is behind.
 pub(super) fn us_per_message(measured: &Measured) -> Option<f64> {
-    let inside = measured.account.seen().acked_in_window;
-    let done = if behind(measured) { measured.moved } else { inside };
-    server_cpu_ns(measured.from, measured.to).map(|cpu_ns| us_each(cpu_ns, done))
+    server_cpu_ns(measured.from, measured.to).map(|cpu_ns| us_each(cpu_ns, done(measured)))
+}
+
+/// Messages that the server's work in the window belongs to.
+fn done(measured: &Measured) -> u64 {
+    if behind(measured) { measured.moved } else { measured.account.seen().acked_in_window }
 }
 
 /// It had not answered by the end of the window what was due in it.
@@ -108,6 +111,7 @@ struct Rounds {
     us_of_generator: Vec<f64>,
     /// To groups: with a message of theirs to every member.
     us_per_delivery: Vec<f64>,
+    writes: Vec<f64>,
     frames_per_read: Vec<f64>,
     ack: Latency,
     arrival: Latency,
@@ -128,6 +132,7 @@ impl Rounds {
         }
         let generator_ns = to_f64((to.generator - from.generator).ns());
         self.us_of_generator.push(us_each(generator_ns, account.seen().acked_in_window));
+        self.writes.extend(measured.writes.map(|writes| per(writes, to_f64(done(measured)))));
         let frames = account.seen().frames + account.acked();
         self.frames_per_read.push(per(to_f64(frames), to_f64(account.seen().reads)));
         self.ack.merge(&account.ack.sparse());
@@ -142,6 +147,7 @@ impl Rounds {
         report.figure_spread("cpu_us_per_message", "server CPU of a message", &self.us_per_message, "µs");
         report.figure_spread("cpu_us_per_delivery", "of a delivery", &self.us_per_delivery, "µs");
         report.figure_spread("generator_us_per_message", "generator CPU of a message", &self.us_of_generator, "µs");
+        report.figure_spread("writes_per_message", "socket writes of the server for a message", &self.writes, "");
         report.figure_spread("frames_per_read", "frames in a read of a client", &self.frames_per_read, "");
         if let Some((from, to)) = self.edges {
             cpu_figures(report, from, to);
