@@ -43,7 +43,8 @@ fn bench(fault: Fault, words: &str) -> Run {
     let mock = Mock::start(fault);
     let dir = tempfile::tempdir().unwrap();
     let json = dir.path().join("report.json");
-    let line = format!("{words} --quiet --target {} --server-pid {} --json", mock.tcp, std::process::id());
+    let line =
+        format!("{words} --quiet --target {} --api http://{} --server-pid {} --json", mock.tcp, mock.http, std::process::id());
     let output = Command::new(PROGRAM).args(line.split_whitespace()).arg(&json).output().unwrap();
     let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     let json = std::fs::read(&json).map_or(Value::Null, |bytes| serde_json::from_slice(&bytes).unwrap());
@@ -71,6 +72,19 @@ fn send_accounts_for_every_message_at_both_ends() {
     let run = good(&format!("{SEND} --processes 3 --pipeline 4 --repeat 2 --size 1000"));
     // Two rounds of 150 messages.
     assert_eq!((run.count("received"), run.faults()), (600, (0, 0, 0)), "{}", run.text);
+}
+
+#[test]
+fn send_accounts_for_every_member_of_a_group() {
+    let words = "send --sessions 12 --group 4 --rate 200 --duration 0.4 --warmup 0.1 --processes 2";
+    let run = good(words);
+    // 100 messages to four members each.
+    assert_eq!((run.count("received"), run.count("expected"), run.faults()), (400, 400, (0, 0, 0)), "{}", run.text);
+    assert!(run.figure("cpu_us_per_delivery") > 0.0);
+    let run = bench(Fault::Lose, words);
+    assert_eq!((run.status, run.faults()), (1, (1, 0, 0)), "{}", run.text);
+    let run = bench(Fault::None, "send --sessions 10 --group 4");
+    assert!(run.status == 1 && run.text.contains("do not make whole groups"), "{}", run.text);
 }
 
 #[test]

@@ -1,24 +1,24 @@
-//! The sessions of one child process. Reading is the hot path: one large
-//! shared buffer, one look at the clock for each receiving call, frames walked
-//! in place, and nothing kept for a session but its place in the stream.
+//! The sessions of one child process: opened, greeted, closed. Nothing is kept
+//! for a classic one but its place in the stream.
 
-use super::books::{Books, Reader};
+use super::books::Books;
 use super::check::Track;
-use super::classic::{self, WireError};
-use super::messages::{Extended, Greeting, Opened, Phase, PhaseResult, Progress, WorkerConfig};
-use super::stored::{Head, Inbox, Ledger, Speech, Visit};
+use super::classic;
+use super::messages::{Greeting, Opened, Phase, PhaseResult, Progress, WorkerConfig};
+use super::stored::{Head, Inbox, Ledger, Speech};
 use super::tls::{self, Tls};
 use super::{connect, websocket};
 use crate::clock::now_ns;
+use crate::stats::Latency;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 use rustls::ClientConfig;
-use std::io::{ErrorKind, Read, Write};
+use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// What one receiving call may bring.
-const READ_BYTES: usize = 256 << 10;
+pub(super) const READ_BYTES: usize = 256 << 10;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
     /// Not opened, or over.
@@ -34,14 +34,14 @@ pub(super) enum State {
 /// What is kept for one session: at most 64 bytes unless something is cut or
 /// went wrong.
 pub(super) struct Session {
-    stream: Option<TcpStream>,
+    pub(super) stream: Option<TcpStream>,
     /// The beginning of a frame whose rest has not come yet.
-    carry: Option<Box<[u8]>>,
-    track: Track,
+    pub(super) carry: Option<Box<[u8]>>,
+    pub(super) track: Track,
     /// When it was to be opened.
     due_ns: u64,
     /// WebSocket: bytes to come of the message being read.
-    message_left: u32,
+    pub(super) message_left: u32,
     pub(super) state: State,
 }
 
@@ -56,9 +56,9 @@ pub(crate) struct Pool {
     pub(super) ledger: Option<Ledger>,
     pub(super) speech: Option<Speech>,
     /// By session; empty where nothing is encrypted.
-    tls: Vec<Option<Tls>>,
+    pub(super) tls: Vec<Option<Tls>>,
     tls_config: Option<Arc<ClientConfig>>,
-    buffer: Vec<u8>,
+    pub(super) buffer: Vec<u8>,
     pub(super) out: Vec<u8>,
     ports: Box<dyn Iterator<Item = u16>>,
     pub(super) books: Books,
@@ -105,11 +105,19 @@ impl Pool {
         Opened { online: self.books.progress.online, latency, ..self.books.opened.clone() }
     }
 
+    /// All sessions are going to be opened, perhaps not for the first time.
+    pub(crate) fn reopen(&mut self) {
+        self.books.settled = 0;
+        self.books.progress.failed = 0;
+        (self.books.opened, self.books.open_latency) = (Opened::default(), Latency::default());
+    }
+
     /// Opens session `n`, which was due at `due_ns`.
     pub(crate) fn open(&mut self, n: usize, due_ns: u64) {
         let index = self.global(n);
         let Some(session) = self.sessions.get_mut(n) else { return };
         session.due_ns = due_ns;
+        session.message_left = 0;
         session.state = State::Connecting;
         let targets = self.config.targets.len() as u64;
         let target = usize::try_from(index.checked_rem(targets).unwrap_or(0)).unwrap_or(0);
@@ -177,7 +185,10 @@ impl Pool {
                 State::Connecting => self.fail(n, "no connection in time"),
                 State::Securing => self.fail(n, "no end of the TLS handshake in time"),
                 State::Upgrading => self.fail(n, "no answer to the WebSocket upgrade in time"),
-                State::Authenticating => self.fail(n, "no AUTH_REPLY in time"),
+                State::Authenticating => self.fail(
+                    n,
+                    if self.inboxes.is_empty() { "no AUTH_REPLY in time" } else { "no AUTH_REPLY, or no end of SYNC, in time" },
+                ),
                 State::Closed | State::Online => {}
             }
         }
@@ -268,7 +279,7 @@ impl Pool {
         self.flush(n);
     }
 
-    fn authenticate(&mut self, n: usize) {
+    pub(super) fn authenticate(&mut self, n: usize) {
         let index = self.global(n).cast_signed();
         let Greeting::Auth { first_mid, room, key_prefix, token, extended, .. } = &self.config.greeting else {
             return;
@@ -285,6 +296,10 @@ impl Pool {
         if let Some(token) = token {
             auth["token"] = token.as_str().into();
         }
+        if let Some((pos, epoch)) = self.inboxes.get(n).and_then(Inbox::stands) {
+            auth["pos"] = pos.into();
+            auth["epoch"] = epoch.into();
+        }
         let extended = extended.is_some();
         self.sessions[n].state = State::Authenticating;
         let auth = auth.to_string();
@@ -295,7 +310,7 @@ impl Pool {
         }
     }
 
-    fn online(&mut self, n: usize) {
+    pub(super) fn online(&mut self, n: usize) {
         let now = now_ns();
         self.sessions[n].state = State::Online;
         self.books.settled += 1;
@@ -304,7 +319,7 @@ impl Pool {
         self.books.opened.last_ns = now;
     }
 
-    fn fail(&mut self, n: usize, reason: &str) {
+    pub(super) fn fail(&mut self, n: usize, reason: &str) {
         let session = &mut self.sessions[n];
         let was = std::mem::replace(&mut session.state, State::Closed);
         session.stream = None;
@@ -351,7 +366,7 @@ impl Pool {
 
     /// Writes `out`. What a session sends is tiny, so a socket that does not
     /// take it whole belongs to a server that has stopped reading.
-    fn flush(&mut self, n: usize) {
+    pub(super) fn flush(&mut self, n: usize) {
         let Some(stream) = self.sessions[n].stream.as_mut() else { return };
         let written = match self.tls.get_mut(n).and_then(Option::as_mut) {
             Some(tls) => tls.write(stream, &self.out),
@@ -362,110 +377,6 @@ impl Pool {
             Ok(_) => self.fail(n, "the server stopped reading"),
             Err(error) => self.fail(n, &format!("send: {}", error.kind())),
         }
-    }
-
-    /// Reads all there is. `ended`: the peer closed, so read to the end; else a
-    /// call that does not fill the buffer has emptied the socket, and the next
-    /// byte is a new edge.
-    fn read(&mut self, n: usize, ended: bool) {
-        loop {
-            let session = &mut self.sessions[n];
-            let Some(stream) = session.stream.as_mut() else { return };
-            let kept = session.carry.as_ref().map_or(0, |carry| carry.len());
-            if self.buffer.len() < kept + READ_BYTES / 2 {
-                self.buffer.resize(kept + READ_BYTES, 0);
-            }
-            if let Some(carry) = &session.carry {
-                self.buffer[..kept].copy_from_slice(carry);
-            }
-            let room = self.buffer.len() - kept;
-            let tls = self.tls.get_mut(n).and_then(Option::as_mut);
-            // A short read of what is encrypted does not say that the socket is empty.
-            let to_end = ended || tls.is_some();
-            let read = match tls {
-                Some(tls) => tls.read(stream, &mut self.buffer[kept..]),
-                None => stream.read(&mut self.buffer[kept..]),
-            };
-            match read {
-                Ok(0) => return self.fail(n, "closed by the server"),
-                Ok(got) => {
-                    let end = kept + got;
-                    match self.take(n, end) {
-                        Ok(()) if got < room && !to_end => return,
-                        Ok(()) => {}
-                        Err(error) => return self.fail(n, error.0),
-                    }
-                }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return self.fail(n, &format!("receive: {}", error.kind())),
-            }
-        }
-    }
-
-    /// Takes the first `end` bytes of the buffer, which belong to session `n`.
-    #[inline]
-    fn take(&mut self, n: usize, end: usize) -> Result<(), WireError> {
-        let mut at = 0;
-        if self.sessions[n].state == State::Upgrading {
-            match websocket::response(&self.buffer[..end])? {
-                Some(len) => at = len,
-                None => {
-                    self.sessions[n].carry = Some(self.buffer[..end].into());
-                    return Ok(());
-                }
-            }
-            self.authenticate(n);
-        }
-        let mid = self.mid(n);
-        let extended = self.extended();
-        let session = &mut self.sessions[n];
-        let data = &self.buffer[at..end];
-        let visit = self.inboxes.get_mut(n).zip(extended).map(|(inbox, Extended { from, .. })| {
-            let ledger = self.ledger.as_mut();
-            Visit { inbox, ledger, from, session: n, mid, failure: None }
-        });
-        self.books.result.reads += 1;
-        self.books.result.bytes += data.len() as u64;
-        let mut reader = Reader {
-            track: &mut session.track,
-            books: &mut self.books,
-            now_ns: now_ns(),
-            authenticated: false,
-            pong: None,
-            bye: None,
-            visit,
-        };
-        let consumed = match &self.config.greeting {
-            Greeting::Auth { websocket: Some(_), .. } => websocket::walk(&mut session.message_left, data, &mut reader)?,
-            _ => classic::walk(data, &mut reader)?,
-        };
-        let Reader { mut authenticated, pong, bye, visit, .. } = reader;
-        let failure = visit.and_then(|visit| {
-            authenticated = visit.inbox.live();
-            visit.failure
-        });
-        if consumed < data.len() {
-            session.carry = Some(data[consumed..].into());
-        } else if session.carry.is_some() {
-            session.carry = None;
-        }
-        if authenticated && session.state == State::Authenticating {
-            self.online(n);
-        }
-        self.read_inbox(n);
-        if let Some(reason) = failure {
-            self.fail(n, &reason);
-        }
-        if let Some(payload) = pong {
-            self.out.clear();
-            websocket::put_pong(&mut self.out, &payload, 0);
-            self.flush(n);
-        }
-        if let Some(code) = bye {
-            self.fail(n, &format!("closed by the server with code {code}"));
-        }
-        Ok(())
     }
 }
 

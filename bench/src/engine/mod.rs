@@ -9,6 +9,7 @@ mod connect;
 mod control;
 pub(crate) mod messages;
 mod outcome;
+mod reading;
 pub(crate) mod stored;
 mod talk;
 mod timer;

@@ -193,6 +193,7 @@ impl Worker {
             match self.commands.try_recv() {
                 Ok(Command::Open { at_ns, rate }) => {
                     let deadline_ns = at_ns + OPEN_PATIENCE_NS;
+                    self.pool.reopen();
                     self.opening = Some(Opening { at_ns, rate, next: 0, deadline_ns });
                 }
                 Ok(Command::Begin(phase)) => self.pool.begin(phase),

@@ -2,7 +2,7 @@
 //! delivered and echoed.
 
 use super::search::most;
-use super::send::{load, parameters, sessions, us_per_message};
+use super::send::{load, make_groups, parameters, sessions, us_per_message};
 use super::stored::{Measured, Writers, acked_per_s};
 use super::{Bench, QUIET_NS};
 use crate::cli::Send;
@@ -29,7 +29,7 @@ struct Trial {
 }
 
 pub(super) fn run(bench: &Bench<'_>, options: &Send) -> Result<RunReport> {
-    let sessions = sessions(bench)?;
+    let sessions = sessions(bench, options)?;
     let title = format!("send, most stored messages: {sessions} sessions over {}", bench.transport());
     let mut report = bench.report("send-step", title);
     parameters(&mut report, options);
@@ -65,6 +65,7 @@ pub(super) fn run(bench: &Bench<'_>, options: &Send) -> Result<RunReport> {
 fn stand(bench: &Bench<'_>, sessions: u64, options: &Send) -> Result<(Writers, Watch)> {
     let mut writers = Writers::new(bench, sessions, options.common.first_mid)?;
     let watch = bench.watch(&[&writers.fleet]);
+    make_groups(bench, options, sessions)?;
     bench.open(&mut writers.fleet)?;
     Ok((writers, watch))
 }

@@ -1,7 +1,7 @@
 //! What the scenarios of stored messages share: sessions that write, windows
 //! that are measured, and inboxes that are filled while their users are away.
 
-use super::{Bench, Crowd, DRAIN_NS, QUIET_NS, Window, new_marker};
+use super::{Bench, Crowd, DRAIN_NS, QUIET_NS, Window, new_marker, server_writes};
 use crate::cli::Fill;
 use crate::clock::{SECOND, now_ns};
 use crate::engine::Fleet;
@@ -13,11 +13,14 @@ use crate::report::{Integrity, RunReport};
 use crate::stats::{per, to_f64};
 use crate::watch::{Snapshot, Watch};
 use anyhow::{Result, bail};
+use std::time::Duration;
 
 /// Sessions that want only what comes from now on.
 pub(super) const FROM_HEAD: Extended = Extended { from: From::Head, page: 200 };
 /// Messages that a writer of the preparation sends at once.
 const FILL_BURST: u64 = 10;
+/// How long to listen after the last that is expected.
+const TAIL: Duration = Duration::from_millis(100);
 /// A generator that is later than this by itself is the limit.
 const LATE_NS_MAX: u64 = SECOND / 10;
 
@@ -39,6 +42,8 @@ pub(super) struct Measured {
     pub(super) to: Snapshot,
     /// Replies between the two snapshots, by the running counts.
     pub(super) moved: u64,
+    /// Socket writes between them by the server's own count.
+    pub(super) writes: Option<f64>,
 }
 
 /// Extended sessions that write.
@@ -57,9 +62,6 @@ impl Writers {
 
     fn plan(&self, load: Load, window: Window) -> Result<Plan> {
         let Window { start_ns, from_ns, to_ns, count } = window;
-        if count > MESSAGES_MAX {
-            bail!("{count} messages are more than the {MESSAGES_MAX} whose fate can be remembered; take less time");
-        }
         let Load { rate, body_bytes, burst, to, patience_ns } = load;
         let (senders, first_mid, children) = (self.sessions, self.first_mid, self.fleet.children());
         let marker = new_marker();
@@ -78,6 +80,10 @@ impl Writers {
             to_ns,
             patience_ns,
         };
+        let fates = count.saturating_mul(plan.width());
+        if fates > MESSAGES_MAX {
+            bail!("{fates} deliveries are more than the {MESSAGES_MAX} that can be remembered; take less time");
+        }
         Ok(plan)
     }
 
@@ -87,15 +93,16 @@ impl Writers {
         let plan = self.plan(load, window)?;
         self.fleet.talk(Some(plan), true)?;
         let counters = self.fleet.counters();
-        let edge = |name, from_ns, to_ns| {
+        let edge = |name, from_ns, to_ns| -> Result<_> {
             bench.phase_progress(name, from_ns, to_ns);
-            (watch.snapshot(), counters.total().answered)
+            Ok((watch.snapshot(), counters.total().answered, server_writes(bench.target()?)))
         };
-        let (from, answered_from) = edge("warming up", window.start_ns, window.from_ns);
-        let (to, answered_to) = edge("send", window.from_ns, window.to_ns);
+        let (from, answered_from, writes_from) = edge("warming up", window.start_ns, window.from_ns)?;
+        let (to, answered_to, writes_to) = edge("send", window.from_ns, window.to_ns)?;
         let moved = answered_to.saturating_sub(answered_from);
-        let account = self.finish(plan.count, 2 * plan.count)?;
-        Ok(Measured { account, plan, from, to, moved })
+        let account = self.finish(plan.count, (1 + plan.recipients()) * plan.count)?;
+        let writes = writes_to.zip(writes_from).map(|(to, from)| to - from);
+        Ok(Measured { account, plan, from, to, moved, writes })
     }
 
     /// Writes `each` messages to every one of `users`, who are away.
@@ -124,6 +131,8 @@ impl Writers {
     fn finish(&mut self, answers: u64, frames: u64) -> Result<Account> {
         let all = |total: &crate::engine::messages::Progress| total.answered >= answers && total.received >= frames;
         self.fleet.drain_until(all, QUIET_NS, DRAIN_NS);
+        // What comes twice comes later.
+        std::thread::sleep(TAIL);
         self.fleet.end_talk()
     }
 }

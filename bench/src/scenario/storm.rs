@@ -1,5 +1,5 @@
-//! `storm`: many sessions come back at once and read what they missed, while
-//! others stay and go on sending heartbeats.
+//! `storm`: many sessions are cut off, miss messages, and come back at once, each
+//! with its cursor; others stay and go on sending heartbeats.
 
 use super::stored::{FROM_HEAD, Writers, check};
 use super::sync::{latencies, parameters, readers};
@@ -7,6 +7,7 @@ use super::{Bench, Crowd, cpu_figures, server_cpu_ns, us_each};
 use crate::cli::Storm;
 use crate::clock::{MILLI, now_ns, seconds_ns, sleep_until};
 use crate::engine::messages::Progress;
+use crate::engine::stored::From;
 use crate::engine::stored::account::{Account, Wanted};
 use crate::report::RunReport;
 use crate::stats::to_f64;
@@ -30,7 +31,7 @@ pub(super) fn run(bench: &Bench<'_>, options: &Storm) -> Result<RunReport> {
     let first = options.common.first_mid;
     let mut writers = Writers::new(bench, fill.writers, first)?;
     let away_mid = first.saturating_add(fill.writers.cast_signed());
-    let mut away = readers(bench, sessions, away_mid, fill)?;
+    let mut away = readers(bench, sessions, away_mid, From::Cursor, fill)?;
     let mut idle = bench.fleet(&Crowd {
         sessions: options.idle,
         first_mid: away_mid.saturating_add(sessions.cast_signed()),
@@ -40,6 +41,9 @@ pub(super) fn run(bench: &Bench<'_>, options: &Storm) -> Result<RunReport> {
     })?;
     let watch = bench.watch(&[&writers.fleet, &away, &idle]);
     bench.open(&mut writers.fleet)?;
+    // They are here once, to learn where they stand.
+    bench.open(&mut away)?;
+    away.close()?;
     let (plan, written) = writers.fill(bench, fill, away_mid.cast_unsigned(), sessions, each)?;
     check(&mut report, &written, Wanted::Echoes);
     writers.fleet.close()?;

@@ -28,7 +28,7 @@ pub(super) fn run(bench: &Bench<'_>, options: &Sync) -> Result<RunReport> {
 
     let mut writers = Writers::new(bench, fill.writers, options.common.first_mid)?;
     let first_mid = options.common.first_mid.saturating_add(fill.writers.cast_signed());
-    let mut readers = readers(bench, sessions, first_mid, fill)?;
+    let mut readers = readers(bench, sessions, first_mid, From::Floor, fill)?;
     let watch = bench.watch(&[&writers.fleet, &readers]);
     bench.open(&mut writers.fleet)?;
     let (plan, written) = writers.fill(bench, fill, first_mid.cast_unsigned(), sessions, each)?;
@@ -65,9 +65,9 @@ pub(super) fn parameters(report: &mut RunReport, each: u64, fill: Fill) {
     report.parameter("written by", format!("{} sessions, {}/s", fill.writers, fill.fill_rate));
 }
 
-/// Processes for users who read all they missed; not connected yet.
-pub(super) fn readers(bench: &Bench<'_>, sessions: u64, first_mid: i64, fill: Fill) -> Result<Fleet> {
-    let extended = Some(Extended { from: From::Floor, page: fill.page });
+/// Processes for users who read what they missed; not connected yet.
+pub(super) fn readers(bench: &Bench<'_>, sessions: u64, first_mid: i64, from: From, fill: Fill) -> Result<Fleet> {
+    let extended = Some(Extended { from, page: fill.page });
     bench.fleet(&Crowd { sessions, first_mid, extended, ..Crowd::default() })
 }
 

@@ -1,9 +1,9 @@
 //! A server of stored messages for the generator's own tests: extended
-//! sessions over TCP, inboxes in memory, one thread for each connection, and
-//! faults on demand.
+//! sessions over TCP, groups over HTTP, inboxes in memory, one thread for each
+//! connection, and faults on demand.
 
 use std::collections::HashMap;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
@@ -52,6 +52,7 @@ const MORE: u16 = 2;
 
 pub(crate) struct Mock {
     pub(crate) tcp: SocketAddr,
+    pub(crate) http: SocketAddr,
 }
 
 /// The long fields of a header.
@@ -78,7 +79,8 @@ struct Frame {
 #[derive(Default)]
 struct State {
     users: HashMap<u64, User>,
-    /// By the smaller and the larger mid.
+    groups: HashMap<u64, Vec<u64>>,
+    /// By the smaller and the larger mid, or 0 and the group.
     convs: HashMap<(u64, u64), u64>,
     accepted: u64,
     sessions: u64,
@@ -101,16 +103,48 @@ struct Session {
 
 impl Mock {
     pub(crate) fn start(fault: Fault) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let tcp = listener.local_addr().unwrap();
         let state = Arc::new(Mutex::new(State::default()));
-        std::thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                let state = Arc::clone(&state);
-                std::thread::spawn(move || session(&state, fault, stream));
+        let tcp = listen(&state, move |state, stream| session(state, fault, stream));
+        let http = listen(&state, api);
+        Self { tcp, http }
+    }
+}
+
+fn listen(
+    state: &Arc<Mutex<State>>,
+    serve: impl Fn(&Mutex<State>, TcpStream) -> Option<()> + Send + Copy + 'static,
+) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap();
+    let state = Arc::clone(state);
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let state = Arc::clone(&state);
+            std::thread::spawn(move || serve(&state, stream));
+        }
+    });
+    addr
+}
+
+/// PUT /v1/groups/{id}.
+fn api(state: &Mutex<State>, mut stream: TcpStream) -> Option<()> {
+    let mut reader = BufReader::new(stream.try_clone().ok()?);
+    loop {
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            if reader.read_line(&mut head).ok()? == 0 {
+                return None;
             }
-        });
-        Self { tcp }
+        }
+        let len = head.lines().find_map(|line| line.strip_prefix("Content-Length: "))?.parse().ok()?;
+        let mut body = vec![0; len];
+        reader.read_exact(&mut body).ok()?;
+        let id = head.strip_prefix("PUT /v1/groups/")?.split(' ').next()?.parse().ok()?;
+        let json: serde_json::Value = serde_json::from_slice(&body).ok()?;
+        assert_eq!(json["kind"], "group");
+        let members = json["members"].as_array()?.iter().filter_map(serde_json::Value::as_u64).collect();
+        state.lock().unwrap().groups.insert(id, members);
+        stream.write_all(b"HTTP/1.1 201 Created\r\nContent-Length: 2\r\n\r\n{}").ok()?;
     }
 }
 
@@ -157,18 +191,20 @@ fn read_frame(stream: &mut impl Read) -> Option<Frame> {
 
 fn session(state: &Mutex<State>, fault: Fault, mut stream: TcpStream) -> Option<()> {
     stream.set_nodelay(true).ok()?;
-    let mut reader = std::io::BufReader::new(stream.try_clone().ok()?);
+    let mut reader = BufReader::new(stream.try_clone().ok()?);
     let auth = read_frame(&mut reader)?;
     assert_eq!((auth.op, auth.ver), (7, 2), "an extended session begins with AUTH of version 2");
     let json: serde_json::Value = serde_json::from_slice(&auth.body).ok()?;
     let mid = json["mid"].as_u64()?;
+    // Who comes back says where he was.
+    assert!(json["epoch"].is_null() || (json["epoch"] == 7 && json["pos"].is_u64()));
     let id = {
         let mut state = state.lock().unwrap();
         state.sessions += 1;
         let id = state.sessions;
         let user = state.users.entry(mid).or_default();
         let pos = user.inbox.len() as u64;
-        stream.write_all(&bytes(8, auth.seq, &Head { pos, ..Head::default() }, b"{}")).ok()?;
+        stream.write_all(&bytes(8, auth.seq, &Head { pos, ..Head::default() }, br#"{"epoch":7}"#)).ok()?;
         user.sessions.push(Session { id, live: false, stream: stream.try_clone().ok()? });
         id
     };
@@ -193,7 +229,11 @@ impl State {
     /// Accepts a message, delivers it, and makes the reply.
     fn send(&mut self, from: u64, frame: &Frame, fault: Fault) -> Vec<u8> {
         let (to, cid, mut body) = (frame.head.conv, frame.head.cid, frame.body.clone());
-        assert!(cid != 0 && frame.head.kind == 1 && to != from);
+        assert_ne!(cid, 0);
+        if frame.head.kind == 2 {
+            return self.send_group(from, frame, fault);
+        }
+        assert!(frame.head.kind == 1 && to != from);
         let echo = Head { conv: to, cid, kind: 1, from, ..Head::default() };
         if fault == Fault::Refuse {
             return bytes(32, frame.seq, &echo, br#"{"code":503,"reason":"UNAVAILABLE","message":"later"}"#);
@@ -243,6 +283,23 @@ impl State {
                 None => reply,
             },
         }
+    }
+
+    fn send_group(&mut self, from: u64, frame: &Frame, fault: Fault) -> Vec<u8> {
+        let (group, cid) = (frame.head.conv, frame.head.cid);
+        self.accepted += 1;
+        let conv_pos = self.convs.entry((0, group)).or_default();
+        *conv_pos += 1;
+        let head = Head { id: self.accepted, conv: group, conv_pos: *conv_pos, from, cid, kind: 2, ..Head::default() };
+        let members = self.groups[&group].clone();
+        let lost = members.iter().copied().find(|mid| *mid != from);
+        for mid in members {
+            let loses = fault == Fault::Lose && self.accepted == FAULTY_MESSAGE && Some(mid) == lost;
+            if !loses {
+                self.deliver(mid, Head { flags: STORED, ..head }, &frame.body, 1);
+            }
+        }
+        bytes(5, frame.seq, &Head { conv_pos: 0, ..head }, b"")
     }
 
     /// Appends to an inbox and pushes so many times to each live session.

@@ -43,6 +43,7 @@ impl Account {
         sums.refused.merge(&part.refused);
         sums.echoed.merge(&part.echoed);
         sums.arrived.merge(&part.arrived);
+        (sums.width, sums.recipients) = (sums.width.max(part.width), sums.recipients.max(part.recipients));
         sums.frames += part.frames;
         sums.foreign += part.foreign;
         sums.faults.add(&part.faults);
@@ -82,13 +83,14 @@ impl Account {
 
     /// Deliveries that there should have been, and what became of them.
     pub(crate) fn tally(&self, wanted: Wanted) -> (u64, Tally) {
-        let Seen { acked, echoed, arrived, faults, frames, .. } = &self.sums;
+        let Seen { acked, echoed, arrived, width, recipients, faults, frames, .. } = &self.sums;
         let lost_echoes = acked.without(echoed);
-        let lost_arrivals = acked.without(arrived);
+        let missing = |k: u64| recipients.saturating_sub(arrived.count(k * width..(k + 1) * width));
+        let lost_arrivals = || acked.numbers().map(missing).sum::<u64>();
         let (times, lost) = match wanted {
-            Wanted::Both => (2, lost_echoes + lost_arrivals),
+            Wanted::Both => (1 + recipients, lost_echoes + lost_arrivals()),
             Wanted::Echoes => (1, lost_echoes),
-            Wanted::Arrivals => (1, lost_arrivals),
+            Wanted::Arrivals => (*recipients, lost_arrivals()),
         };
         let Faults { duplicates, disordered, .. } = *faults;
         (times * acked.len(), Tally { received: *frames, duplicates, disordered, lost })

@@ -24,6 +24,20 @@ impl Bits {
         self.0.iter().map(|word| u64::from(word.count_ones())).sum()
     }
 
+    /// How many of a range are here.
+    pub(crate) fn count(&self, range: std::ops::Range<u64>) -> u64 {
+        range.filter(|k| self.has(*k)).count() as u64
+    }
+
+    pub(crate) fn numbers(&self) -> impl Iterator<Item = u64> + '_ {
+        (0..self.0.len() as u64 * 64).filter(|k| self.has(*k))
+    }
+
+    fn has(&self, k: u64) -> bool {
+        let word = usize::try_from(k / 64).unwrap_or(usize::MAX);
+        self.0.get(word).is_some_and(|word| word >> (k % 64) & 1 == 1)
+    }
+
     /// How many are here and not in `other`.
     pub(crate) fn without(&self, other: &Self) -> u64 {
         let there = other.0.iter().copied().chain(std::iter::repeat(0));
@@ -56,6 +70,8 @@ mod tests {
         assert_eq!((some.len(), some.without(&more), more.without(&some)), (4, 2, 1));
         some.merge(&more);
         assert_eq!((some.len(), more.without(&some)), (5, 0));
+        assert_eq!(some.numbers().collect::<Vec<_>>(), [0, 63, 64, 200, 1000]);
+        assert_eq!((some.count(63..200), some.count(900..9_000)), (2, 1));
         assert_eq!(Bits::default().len(), 0);
     }
 }

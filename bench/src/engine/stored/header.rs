@@ -16,6 +16,7 @@ pub(crate) const OP_HEAD: u32 = 31;
 pub(crate) const OP_ERROR: u32 = 32;
 
 pub(crate) const KIND_DIRECT: u16 = 1;
+pub(crate) const KIND_GROUP: u16 = 2;
 
 /// Has a position in the inbox.
 pub(crate) const FLAG_STORED: u16 = 1;

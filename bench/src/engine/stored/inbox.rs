@@ -11,12 +11,15 @@ pub(crate) enum From {
     Head,
     /// All that is kept.
     Floor,
+    /// From where it was when it left; the first time from the head.
+    Cursor,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum State {
+    #[default]
     Waiting,
-    /// Asked for a page; `again`: it has been live before.
+    /// Asked for a page; `again`: pushes may come beside it.
     Syncing {
         again: bool,
     },
@@ -38,12 +41,14 @@ pub(crate) enum Place {
 }
 
 /// The place of one session.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Inbox {
     /// All up to here has come.
     cursor: u64,
     /// The highest position heard of.
     known: u64,
+    /// What its positions belong to; 0 as long as nobody has asked for it.
+    epoch: u64,
     /// When it began to read, and when its last heartbeat was due.
     pub(crate) sync_ns: u64,
     pub(crate) beat_ns: u64,
@@ -55,20 +60,22 @@ pub(crate) struct Inbox {
     fruitless: u8,
 }
 
-impl Default for Inbox {
-    fn default() -> Self {
-        Self { cursor: 0, known: 0, sync_ns: 0, beat_ns: 0, state: State::Waiting, anywhere: false, wants: false, fruitless: 0 }
-    }
-}
-
 impl Inbox {
-    /// AUTH was answered: the inbox ends at `head`.
-    pub(crate) fn greeted(&mut self, head: u64, from: From) {
-        *self = Self { state: State::Syncing { again: false }, wants: true, ..Self::default() };
+    /// AUTH was answered: the inbox ends at `head`, its positions are of `epoch`.
+    pub(crate) fn greeted(&mut self, head: u64, epoch: u64, from: From) {
+        let back = (from == From::Cursor && self.epoch == epoch && epoch > 0).then_some(self.cursor);
+        // Whoever says in AUTH where he is may be live before he asks.
+        let state = State::Syncing { again: back.is_some() };
+        *self = Self { state, epoch, wants: true, ..Self::default() };
         match from {
-            From::Head => self.cursor = head,
             From::Floor => self.anywhere = true,
+            From::Head | From::Cursor => self.cursor = back.unwrap_or(head),
         }
+    }
+
+    /// Position and epoch for AUTH, of a session that comes back.
+    pub(crate) fn stands(&self) -> Option<(u64, u64)> {
+        (self.epoch > 0).then_some((self.cursor, self.epoch))
     }
 
     pub(crate) fn live(&self) -> bool {
@@ -161,7 +168,7 @@ mod tests {
 
     fn live(head: u64) -> Inbox {
         let mut inbox = Inbox::default();
-        inbox.greeted(head, From::Head);
+        inbox.greeted(head, 1, From::Head);
         assert_eq!((inbox.wish(), inbox.wish(), inbox.live()), (Some(head), None, false));
         inbox.page(head, false, 0).unwrap();
         assert!(inbox.live() && inbox.wish().is_none());
@@ -192,12 +199,26 @@ mod tests {
     #[test]
     fn reading_from_the_floor() {
         let mut inbox = Inbox::default();
-        inbox.greeted(30, From::Floor);
+        inbox.greeted(30, 1, From::Floor);
         assert_eq!(inbox.wish(), Some(0));
         assert_eq!([21, 22, 24, 24].map(|pos| inbox.place(pos, true)), [Place::Next, Place::Next, Place::Jump, Place::Repeated]);
         inbox.page(30, true, 4).unwrap();
         assert_eq!(inbox.wish(), Some(24));
         assert!(inbox.page(30, false, 0).is_err(), "it ends below its head");
+    }
+
+    #[test]
+    fn coming_back_to_the_cursor() {
+        let mut inbox = Inbox::default();
+        assert_eq!(inbox.stands(), None);
+        inbox.greeted(4, 9, From::Cursor);
+        assert_eq!(inbox.wish(), Some(4), "the first time from the head");
+        inbox.page(4, false, 0).unwrap();
+        assert_eq!((inbox.place(5, false), inbox.stands()), (Place::Next, Some((5, 9))));
+        inbox.greeted(7, 9, From::Cursor);
+        assert_eq!((inbox.wish(), inbox.live()), (Some(5), false));
+        inbox.greeted(7, 10, From::Cursor);
+        assert_eq!(inbox.wish(), Some(7), "another epoch: the cursor says nothing");
     }
 
     #[test]
@@ -218,7 +239,7 @@ mod tests {
         let answers = (0..20).map_while(|_| inbox.wish().map(|_| inbox.page(5, false, 0)));
         assert!(answers.last().unwrap().is_err());
         let mut inbox = Inbox::default();
-        inbox.greeted(5, From::Floor);
+        inbox.greeted(5, 1, From::Floor);
         assert!(inbox.page(5, true, 0).is_err());
     }
 }

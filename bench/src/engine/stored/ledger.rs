@@ -2,9 +2,9 @@
 //! when it comes. Loss is known at the end only, in [`Account`](super::account::Account).
 
 use super::bits::Bits;
-use super::header::{FLAG_DUPLICATE, Head, KIND_DIRECT};
+use super::header::{FLAG_DUPLICATE, Head};
 use super::inbox::Place;
-use super::plan::Plan;
+use super::plan::{Plan, Role};
 use crate::payload::Stamp;
 use crate::stats::{Latency, Sparse};
 use serde::{Deserialize, Serialize};
@@ -71,7 +71,10 @@ pub(crate) struct Seen {
     pub(crate) refused: Bits,
     pub(crate) refusals: BTreeMap<String, u64>,
     pub(crate) echoed: Bits,
+    /// `width` bits for each message, of which `recipients` are its arrivals.
     pub(crate) arrived: Bits,
+    pub(crate) width: u64,
+    pub(crate) recipients: u64,
     /// Frames of messages, and those that were of no message of the plan.
     pub(crate) frames: u64,
     pub(crate) foreign: u64,
@@ -109,30 +112,24 @@ pub(crate) struct Ledger {
     ack: Latency,
     arrival: Latency,
     echo: Latency,
-    /// By session and peer.
-    pairs: HashMap<(usize, u64), Pair>,
+    /// 1 + the last message, by session, stream and direction.
+    streams: HashMap<(usize, u64, bool), u64>,
+    /// The last position, by session and conversation.
+    convs: HashMap<(usize, u64), u64>,
     /// By session: 1 + the message that was answered last.
     answered: Vec<u64>,
-}
-
-/// Where a conversation stands at one of its sides: 1 + the last message in
-/// and out, and its last position.
-#[derive(Clone, Copy, Debug, Default)]
-struct Pair {
-    arrived: u64,
-    echoed: u64,
-    conv_pos: u64,
 }
 
 impl Ledger {
     pub(crate) fn new(plan: Plan, sessions: usize) -> Self {
         Self {
             plan,
-            seen: Seen::default(),
+            seen: Seen { width: plan.width(), recipients: plan.recipients(), ..Seen::default() },
             ack: Latency::default(),
             arrival: Latency::default(),
             echo: Latency::default(),
-            pairs: HashMap::new(),
+            streams: HashMap::new(),
+            convs: HashMap::new(),
             answered: vec![0; sessions],
         }
     }
@@ -157,43 +154,44 @@ impl Ledger {
         };
         self.seen.frames += 1;
         self.seen.last_ns = now_ns;
-        let (sender, recipient) = (self.plan.sender_mid(k), self.plan.recipient_mid(k));
-        let echo = mid == sender;
-        let peer = if echo { recipient } else { sender };
-        let rightly = head.from == sender && head.kind == KIND_DIRECT && head.conv == peer && head.id != 0;
-        if !rightly || !(echo || mid == recipient) {
+        let role = self.plan.role(k, mid);
+        let rightly = |role: &Role| {
+            let named = head.from == self.plan.sender_mid(k) && head.id != 0;
+            named && head.kind == role.kind && head.conv == role.conv
+        };
+        let Some(role) = role.filter(rightly) else {
             self.seen.faults.astray += 1;
             return true;
-        }
+        };
         if Stamp::decode(message.body) != Some(self.plan.stamp(k)) || message.body.len() != self.plan.body_bytes {
             self.seen.faults.garbled += 1;
         }
-        let new = if echo { self.seen.echoed.insert(k) } else { self.seen.arrived.insert(k) };
+        let new = if role.echo { self.seen.echoed.insert(k) } else { self.seen.arrived.insert(role.bit) };
         if !new {
             self.seen.faults.duplicates += 1;
             return true;
         }
-        self.in_order(message.session, peer, k, echo, head.conv_pos);
+        self.in_order(message.session, role, k, head.conv_pos);
         let due_ns = self.plan.due_ns(k);
         if self.plan.measured(due_ns) {
-            let latency = if echo { &mut self.echo } else { &mut self.arrival };
+            let latency = if role.echo { &mut self.echo } else { &mut self.arrival };
             latency.record(now_ns.saturating_sub(due_ns));
         }
         true
     }
 
-    fn in_order(&mut self, session: usize, peer: u64, k: u64, echo: bool, conv_pos: u64) {
-        let pair = self.pairs.entry((session, peer)).or_default();
-        let last = if echo { &mut pair.echoed } else { &mut pair.arrived };
+    fn in_order(&mut self, session: usize, role: Role, k: u64, conv_pos: u64) {
+        let last = self.streams.entry((session, role.stream, role.echo)).or_default();
         if k < *last {
             self.seen.faults.disordered += 1;
         }
         *last = (*last).max(k + 1);
+        let last = self.convs.entry((session, role.conv)).or_default();
         // The first that is seen may stand anywhere.
-        if conv_pos == 0 || (pair.conv_pos != 0 && conv_pos != pair.conv_pos + 1) {
+        if conv_pos == 0 || (*last != 0 && conv_pos != *last + 1) {
             self.seen.faults.conv_jumps += 1;
         }
-        pair.conv_pos = conv_pos;
+        *last = conv_pos;
     }
 
     /// A reply to a message that `session` sent; true when it is one of the plan.

@@ -1,6 +1,7 @@
 //! Who writes to whom and when, as arithmetic: every process works out the
 //! same from a message's number, so nothing is kept for a message but a bit.
 
+use super::header::{KIND_DIRECT, KIND_GROUP};
 use crate::payload::Stamp;
 use crate::stats::to_f64;
 use serde::{Deserialize, Serialize};
@@ -8,7 +9,7 @@ use serde::{Deserialize, Serialize};
 /// The most messages of a plan: each process keeps a few bits for each.
 pub(crate) const MESSAGES_MAX: u64 = 1 << 25;
 
-/// A load of direct messages, numbered from 0.
+/// A load of messages, numbered from 0.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Plan {
     /// Which phase of which run; makes the cids of no other.
@@ -40,6 +41,22 @@ pub(crate) enum To {
     Peers(u64),
     /// Users that take turns.
     Dealt { first_mid: u64, users: u64 },
+    /// Groups of so many senders each, the first `size` in the first, and so on.
+    Groups { first_id: u64, size: u64 },
+}
+
+/// What a message is to a user who gets it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Role {
+    /// He wrote it.
+    pub(crate) echo: bool,
+    /// The conversation as he sees it.
+    pub(crate) kind: u16,
+    pub(crate) conv: u64,
+    /// Names the stream that must be in order: of one writer in one conversation.
+    pub(crate) stream: u64,
+    /// The bit of this arrival among those of all messages.
+    pub(crate) bit: u64,
 }
 
 impl Plan {
@@ -78,8 +95,54 @@ impl Plan {
         self.first_mid + self.sender(k)
     }
 
-    pub(crate) fn recipient_mid(&self, k: u64) -> u64 {
+    /// Users that message `k` comes to, beside its sender.
+    pub(crate) fn recipients(&self) -> u64 {
         match self.to {
+            To::Groups { size, .. } => size.saturating_sub(1),
+            _ => 1,
+        }
+    }
+
+    /// Bits that the arrivals of one message take.
+    pub(crate) fn width(&self) -> u64 {
+        match self.to {
+            To::Groups { size, .. } => size.max(1),
+            _ => 1,
+        }
+    }
+
+    /// What message `k` is to `mid`; none if it is not for him.
+    #[inline]
+    pub(crate) fn role(&self, k: u64, mid: u64) -> Option<Role> {
+        let sender = self.sender_mid(k);
+        let echo = mid == sender;
+        let conv = self.conv(k);
+        if let To::Groups { .. } = self.to {
+            let member = mid.checked_sub(self.first_mid).filter(|n| *n < self.senders)?;
+            let there = self.group_of(member) == conv;
+            let bit = k * self.width() + member % self.width();
+            return there.then_some(Role { echo, kind: KIND_GROUP, conv, stream: sender, bit });
+        }
+        let peer = if echo { conv } else { sender };
+        (echo || mid == conv).then_some(Role { echo, kind: KIND_DIRECT, conv: peer, stream: peer, bit: k })
+    }
+
+    pub(crate) fn kind(&self) -> u16 {
+        if matches!(self.to, To::Groups { .. }) { KIND_GROUP } else { KIND_DIRECT }
+    }
+
+    /// The group of sender `n`.
+    fn group_of(&self, n: u64) -> u64 {
+        match self.to {
+            To::Groups { first_id, size } => first_id + n / size.max(1),
+            _ => 0,
+        }
+    }
+
+    /// Where message `k` is written to: the recipient, or the group.
+    pub(crate) fn conv(&self, k: u64) -> u64 {
+        match self.to {
+            To::Groups { .. } => self.group_of(self.sender(k)),
             To::Dealt { first_mid, users } => first_mid + k % users.max(1),
             To::Peers(each) => {
                 let (sender, chance) = (self.sender(k), mix(self.marker.rotate_left(32) ^ k));
@@ -149,15 +212,15 @@ pub(crate) mod tests {
         let mut pairs = BTreeSet::new();
         for k in 0..plan.count {
             assert_eq!(plan.sender(k) % 3, k % 3, "a child writes for its own sessions only");
-            assert!((5_000..5_101).contains(&plan.sender_mid(k)) && (5_000..5_101).contains(&plan.recipient_mid(k)));
-            assert_ne!(plan.sender_mid(k), plan.recipient_mid(k));
-            pairs.insert((plan.sender_mid(k), plan.recipient_mid(k)));
+            assert!((5_000..5_101).contains(&plan.sender_mid(k)) && (5_000..5_101).contains(&plan.conv(k)));
+            assert_ne!(plan.sender_mid(k), plan.conv(k));
+            pairs.insert((plan.sender_mid(k), plan.conv(k)));
         }
         let senders: BTreeSet<u64> = pairs.iter().map(|pair| pair.0).collect();
         assert_eq!(senders.len(), 101);
         assert!((350..=404).contains(&pairs.len()), "{}", pairs.len());
         let anybody = Plan { to: To::Peers(0), ..plan };
-        let pairs: BTreeSet<_> = (0..6_000).map(|k| (anybody.sender_mid(k), anybody.recipient_mid(k))).collect();
+        let pairs: BTreeSet<_> = (0..6_000).map(|k| (anybody.sender_mid(k), anybody.conv(k))).collect();
         assert!(pairs.len() > 2_000, "{}", pairs.len());
     }
 
@@ -166,8 +229,21 @@ pub(crate) mod tests {
         let plan = Plan { burst: 8, count: 20, ..plan(To::Dealt { first_mid: 9_000, users: 10 }) };
         assert_eq!((plan.groups(), plan.group(2)), (3, 16..20));
         assert!((8..16).all(|k| plan.sender(k) == plan.sender(8) && plan.due_ns(k) == 9_000_000));
-        let got = |mid| (0..20).filter(|k| plan.recipient_mid(*k) == mid).count();
+        let got = |mid| (0..20).filter(|k| plan.conv(*k) == mid).count();
         assert!((9_000..9_010).all(|mid| got(mid) == 2));
+    }
+
+    #[test]
+    fn groups_know_their_members() {
+        let plan = Plan { senders: 100, ..plan(To::Groups { first_id: 70, size: 10 }) };
+        assert_eq!((plan.recipients(), plan.width()), (9, 10));
+        for k in 0..200 {
+            let group = plan.sender(k) / 10;
+            let roles: Vec<Role> = (4_990..5_110).filter_map(|mid| plan.role(k, mid)).collect();
+            assert!(roles.iter().all(|role| role.conv == 70 + group && role.kind == KIND_GROUP));
+            assert_eq!((roles.len(), roles.iter().filter(|role| role.echo).count()), (10, 1));
+            assert_eq!(roles.iter().map(|role| role.bit).collect::<BTreeSet<_>>(), (k * 10..k * 10 + 10).collect());
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The writing of a plan: an open-loop schedule, carried out by the poll loop.
 
-use super::header::{Head, KIND_DIRECT, OP_SEND_MSG};
+use super::header::{Head, OP_SEND_MSG};
 use super::plan::{Plan, mix};
 
 /// Random bytes that bodies are cut from, so that no store can pack them.
@@ -15,6 +15,8 @@ pub(crate) struct Speech {
     plan: Plan,
     child: u64,
     next_group: u64,
+    /// End of the nap, so that the timer is not set anew in every turn.
+    nap_ns: u64,
     noise: Vec<u8>,
     body: Vec<u8>,
 }
@@ -22,7 +24,7 @@ pub(crate) struct Speech {
 impl Speech {
     pub(crate) fn new(plan: Plan, child: u64) -> Self {
         let noise = (0..NOISE_BYTES as u64 / 8).flat_map(|n| mix(n).to_be_bytes()).collect();
-        Self { plan, child, next_group: child, noise, body: Vec::new() }
+        Self { plan, child, next_group: child, nap_ns: 0, noise, body: Vec::new() }
     }
 
     pub(crate) fn plan(&self) -> &Plan {
@@ -40,13 +42,20 @@ impl Speech {
     }
 
     /// When to look again; none when all is said.
-    pub(crate) fn next_ns(&self, now_ns: u64) -> Option<u64> {
+    pub(crate) fn next_ns(&mut self, now_ns: u64) -> Option<u64> {
         if self.next_group >= self.plan.groups() {
             return None;
         }
         let due_ns = self.plan.due_ns(self.plan.group(self.next_group).start);
+        if self.nap_ns > now_ns {
+            return Some(self.nap_ns);
+        }
         let eager = self.plan.rate / crate::stats::to_f64(self.plan.burst.max(1)) <= EAGER_RATE_MAX;
-        Some(if eager { due_ns } else { due_ns.max(now_ns + NAP_NS) })
+        if eager {
+            return Some(due_ns);
+        }
+        self.nap_ns = due_ns.max(now_ns + NAP_NS);
+        Some(self.nap_ns)
     }
 
     /// The number in this process of the session that writes message `k`.
@@ -66,8 +75,8 @@ impl Speech {
         // Only to tell requests apart: cids name the messages.
         #[allow(clippy::cast_possible_truncation)]
         let seq = k as u32;
-        let (conv, cid) = (self.plan.recipient_mid(k), self.plan.cid(k));
-        Head { op: OP_SEND_MSG, seq, conv, cid, kind: KIND_DIRECT, ..Head::default() }.put(out, &self.body);
+        let (kind, conv, cid) = (self.plan.kind(), self.plan.conv(k), self.plan.cid(k));
+        Head { op: OP_SEND_MSG, seq, conv, cid, kind, ..Head::default() }.put(out, &self.body);
     }
 }
 
@@ -105,6 +114,9 @@ mod tests {
         assert_eq!((out.len(), head.conv, plan.number(head.cid)), (272, 11, Some(7)));
         assert_eq!(Stamp::decode(&out[72..]), Some(plan.stamp(7)));
         let fast = Plan { rate: 10_000.0, ..plan };
-        assert_eq!(Speech::new(fast, 0).next_ns(5_000_000), Some(5_000_000 + NAP_NS));
+        let mut speech = Speech::new(fast, 0);
+        let nap = Some(5_000_000 + NAP_NS);
+        assert_eq!([5_000_000, 5_000_001, 5_000_000 + NAP_NS - 1].map(|now_ns| speech.next_ns(now_ns)), [nap; 3]);
+        assert_eq!(speech.next_ns(6_000_000), Some(6_000_000 + NAP_NS));
     }
 }

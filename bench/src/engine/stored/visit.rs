@@ -36,7 +36,9 @@ impl Visit<'_> {
             OP_ERROR => self.error(&head, body),
             OP_DISCONNECT => self.failure = Some(format!("DISCONNECT {}", reason(body))),
             classic::OP_AUTH_REPLY => {
-                self.inbox.greeted(head.pos, self.from);
+                // Only one that comes back needs it, and JSON costs.
+                let epoch = if self.from == From::Cursor { epoch(body) } else { 0 };
+                self.inbox.greeted(head.pos, epoch, self.from);
                 self.inbox.sync_ns = now_ns;
             }
             classic::OP_HEARTBEAT_REPLY => {
@@ -119,6 +121,12 @@ impl Sink for Page<'_, '_> {
     }
     fn ping(&mut self, _payload: &[u8]) {}
     fn bye(&mut self, _code: u16) {}
+}
+
+/// The epoch that AUTH_REPLY names; 0 if it does not.
+fn epoch(body: &[u8]) -> u64 {
+    let json: Option<serde_json::Value> = serde_json::from_slice(body).ok();
+    json.and_then(|json| json.get("epoch")?.as_u64()).unwrap_or(0)
 }
 
 /// The word that the JSON of a refusal gives as its reason.

@@ -1,7 +1,7 @@
 //! Histories as a server could make them, right and wrong.
 
 use super::super::account::{Account, Wanted};
-use super::super::header::FLAG_STORED;
+use super::super::header::{FLAG_STORED, KIND_DIRECT};
 use super::super::plan::{Plan, To, tests::plan};
 use super::*;
 use crate::engine::check::Tally;
@@ -28,7 +28,7 @@ impl World {
     }
 
     fn at(&mut self, mid: u64, k: u64, change: impl Fn(&mut Head, &mut Vec<u8>)) -> &mut Self {
-        let (sender, recipient) = (self.plan.sender_mid(k), self.plan.recipient_mid(k));
+        let (sender, recipient) = (self.plan.sender_mid(k), self.plan.conv(k));
         let conv = if mid == sender { recipient } else { sender };
         let place = self.convs.entry((mid, conv)).or_default();
         *place += 1;
@@ -52,7 +52,7 @@ impl World {
     }
 
     fn whole(&mut self, k: u64) -> &mut Self {
-        let (sender, recipient) = (self.plan.sender_mid(k), self.plan.recipient_mid(k));
+        let (sender, recipient) = (self.plan.sender_mid(k), self.plan.conv(k));
         self.sent(k).at(sender, k, |_, _| {}).at(recipient, k, |_, _| {})
     }
 
@@ -79,7 +79,7 @@ fn a_right_history_has_no_fault() {
 #[test]
 fn losses_are_found_at_either_side() {
     let mut world = World::new();
-    let (sender, recipient) = (world.plan.sender_mid(3), world.plan.recipient_mid(3));
+    let (sender, recipient) = (world.plan.sender_mid(3), world.plan.conv(3));
     world.whole(0).sent(3).at(recipient, 3, |_, _| {});
     let (account, tally) = world.end();
     assert_eq!((tally.lost, account.tally(Wanted::Arrivals).1.lost, account.tally(Wanted::Echoes).1.lost), (1, 0, 1));
@@ -97,8 +97,8 @@ fn losses_are_found_at_either_side() {
 #[test]
 fn duplicates_and_disorder_are_told_apart() {
     let mut world = World::new();
-    let (sender, recipient) = (world.plan.sender_mid(0), world.plan.recipient_mid(0));
-    let later = (1..40).find(|k| (world.plan.sender_mid(*k), world.plan.recipient_mid(*k)) == (sender, recipient)).unwrap();
+    let (sender, recipient) = (world.plan.sender_mid(0), world.plan.conv(0));
+    let later = (1..40).find(|k| (world.plan.sender_mid(*k), world.plan.conv(*k)) == (sender, recipient)).unwrap();
     world.whole(0).at(recipient, 0, |_, _| {});
     assert_eq!(world.end().1, Tally { received: 3, duplicates: 1, ..Tally::default() });
     let mut world = World::new();
@@ -121,13 +121,13 @@ fn each_other_fault_is_named() {
     ];
     for (what, change) in changes {
         let mut world = World::new();
-        let recipient = world.plan.recipient_mid(2);
+        let recipient = world.plan.conv(2);
         world.sent(2).at(recipient, 2, change);
         let problems = world.end().0.problems();
         assert!(problems.len() == 1 && problems[0].contains(what), "{what}: {problems:?}");
     }
     let mut world = World::new();
-    let stranger = (5_000..5_005).find(|mid| ![world.plan.sender_mid(2), world.plan.recipient_mid(2)].contains(mid)).unwrap();
+    let stranger = (5_000..5_005).find(|mid| ![world.plan.sender_mid(2), world.plan.conv(2)].contains(mid)).unwrap();
     world.sent(2).at(stranger, 2, |_, _| {});
     assert!(world.end().0.problems()[0].contains("wrong session"));
 }
@@ -135,8 +135,8 @@ fn each_other_fault_is_named() {
 #[test]
 fn holes_in_conversations_and_inboxes_are_found() {
     let mut world = World::new();
-    let (sender, recipient) = (world.plan.sender_mid(0), world.plan.recipient_mid(0));
-    let later = (1..40).find(|k| (world.plan.sender_mid(*k), world.plan.recipient_mid(*k)) == (sender, recipient)).unwrap();
+    let (sender, recipient) = (world.plan.sender_mid(0), world.plan.conv(0));
+    let later = (1..40).find(|k| (world.plan.sender_mid(*k), world.plan.conv(*k)) == (sender, recipient)).unwrap();
     world.whole(0).sent(later).at(sender, later, |_, _| {}).at(recipient, later, |head, _| head.conv_pos += 1);
     world.ledger.placed(Place::Jump);
     world.ledger.placed(Place::Repeated);
