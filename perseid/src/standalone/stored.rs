@@ -11,7 +11,7 @@ use perseid_logic::snowflake::Snowflake;
 use perseid_logic::{Inbox, InboxParts, Metrics, Relay};
 use perseid_protocol::push::Delivery;
 use perseid_store::SessionRegistry;
-use perseid_store::stored::{MemoryConfig, MemoryStore, Retention, StoredConfig};
+use perseid_store::stored::{EmbeddedConfig, EmbeddedStore, Retention, StoredConfig};
 use tokio::runtime::Handle;
 
 use super::logic_config::stored_config;
@@ -27,7 +27,7 @@ const DAY_MS: u64 = 24 * 3_600_000;
 /// Stored messages, filled up to the end of the log; nobody is delivered to yet.
 pub(super) struct StoredAtEnd {
     pub(super) inbox: Arc<Inbox>,
-    pub(super) store: Arc<MemoryStore>,
+    pub(super) store: Arc<EmbeddedStore>,
     pub(super) metrics: Arc<InboxMetrics>,
     at_end: InboxAtEnd,
     comet: Arc<OnceLock<Arc<Comet>>>,
@@ -51,14 +51,11 @@ impl StoredAtEnd {
         let StoredGround { settings, log, registry, routes, lanes, ids, logic, job } = ground;
         let events: Arc<dyn EventLog> = Arc::new(log.clone());
         let cursor = log.cursor(CURSOR, Start::Earliest).context("can't read the event log")?;
-        let memory = MemoryConfig {
-            conv_buckets: 1,
-            user_buckets: 1,
-            boot: unix_ms(),
-            stored: store_config(settings),
-            clock: Arc::new(unix_ms),
+        let config = EmbeddedConfig {
+            uncommitted_bytes_max: settings.stored.uncommitted_bytes_max,
+            ..EmbeddedConfig::new(settings.node.data_dir.join(STORE_DIR), store_config(settings), Arc::new(unix_ms))
         };
-        let store = Arc::new(MemoryStore::new(memory));
+        let store = Arc::new(EmbeddedStore::open(config)?);
         let metrics = Arc::new(InboxMetrics::default());
         let comet: Arc<OnceLock<Arc<Comet>>> = Arc::default();
         let asleep = comet.clone();
@@ -99,7 +96,7 @@ impl StoredAtEnd {
 /// Stored messages that are delivered.
 pub(super) struct Stored {
     pub(super) inbox: Arc<Inbox>,
-    pub(super) store: Arc<MemoryStore>,
+    pub(super) store: Arc<EmbeddedStore>,
     pub(super) metrics: Arc<InboxMetrics>,
     job: InboxJob,
 }
