@@ -9,7 +9,6 @@
 //! store that lost writes, one that was restored and one that was wiped are the same code.
 
 mod driver;
-mod event;
 mod hints;
 mod meaning;
 mod metrics;

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! Load ─▶ Prepare ─▶ Records ─▶ Conv … ─▶ User … ─▶ Records        (applied: told to the comets)
-//!  ▲                    │ raise: Conv … User …
+//!  ▲                    │ now and then: Load, and for idle buckets Conv … User …
 //!  └── GAP, LOST, another life of the store: from anywhere
 //! ```
 //!
@@ -86,6 +86,7 @@ enum State {
     Records,
     Conv { batch: Batch, steps: VecDeque<Step<ConvOp>>, dones: Vec<ConvDone> },
     User { last: u64, tally: Tally, shown: Vec<Shown>, steps: VecDeque<Step<UserItem>>, dones: Vec<UserDone> },
+    Look,
     Raise { buckets: VecDeque<Bucket>, low_water: u64 },
     Stopped(Stop),
 }
@@ -146,7 +147,7 @@ impl Progress {
     /// What is to be done next. The same until it is answered.
     pub fn next(&self) -> Next {
         match &self.state {
-            State::Load => Next::Load,
+            State::Load | State::Look => Next::Load,
             State::Prepare(plan) => Next::Prepare(plan.prepare.clone()),
             State::Records => Next::Records { from: self.next },
             State::Conv { steps, .. } => steps.front().map_or(Next::Load, |step| Next::Conv(step.clone())),
@@ -195,31 +196,46 @@ impl Progress {
         }
     }
 
-    /// Moves the guards of idle buckets up to where the others are. Only between batches; gives whether it begins.
-    ///
-    /// With steps without items, under the same checks as every other: a bare order to move a guard could pass over what its
-    /// bucket has lost a moment ago.
-    pub fn raise_idle(&mut self) -> bool {
-        let low_water = self.next.saturating_sub(1);
-        let buckets: VecDeque<_> = self.chain.idle(low_water).into();
-        let begins = matches!(self.state, State::Records) && !buckets.is_empty();
+    /// Looks whether the store still has what it had, and moves the guards of idle buckets up to where the others are: a
+    /// partition without new records would never learn of a loss. Only between batches; gives whether it begins.
+    pub fn look_after(&mut self) -> bool {
+        let begins = matches!(self.state, State::Records);
         if begins {
-            self.state = State::Raise { buckets, low_water };
+            self.state = State::Look;
         }
         begins
+    }
+
+    fn looked(&mut self, loaded: &Loaded, ends: Ends, now_ms: u64) {
+        if !self.chain.holds(loaded) {
+            return self.begin(loaded, ends, now_ms);
+        }
+        let low_water = self.next.saturating_sub(1);
+        let buckets: VecDeque<_> = self.chain.idle(low_water).into();
+        // With steps without items, under the same checks as every other: a bare order to move a guard could pass over what its
+        // bucket has lost a moment ago.
+        self.state = if buckets.is_empty() { State::Records } else { State::Raise { buckets, low_water } };
+    }
+
+    fn begin(&mut self, loaded: &Loaded, ends: Ends, now_ms: u64) {
+        self.state = match plan(self.chain.partition, loaded, ends, now_ms) {
+            Ok(plan) => State::Prepare(plan),
+            Err(stop) => State::Stopped(stop),
+        };
     }
 
     /// Takes the answer to what was done. An answer to something else is no answer.
     pub fn done(&mut self, done: Done) -> Follows {
         match (&mut self.state, done) {
             (State::Load, Done::Loaded(Ok(loaded), ends, now_ms)) => {
-                self.state = match plan(self.chain.partition, &loaded, ends, now_ms) {
-                    Ok(plan) => State::Prepare(plan),
-                    Err(stop) => State::Stopped(stop),
-                };
+                self.begin(&loaded, ends, now_ms);
                 Follows::Nothing
             }
-            (State::Load, Done::Loaded(Err(error), ..)) => Follows::Later(error.0),
+            (State::Look, Done::Loaded(Ok(loaded), ends, now_ms)) => {
+                self.looked(&loaded, ends, now_ms);
+                Follows::Nothing
+            }
+            (State::Load | State::Look, Done::Loaded(Err(error), ..)) => Follows::Later(error.0),
             (State::Prepare(plan), Done::Prepared(Ok(()))) => {
                 let unsure = std::mem::take(&mut plan.unsure);
                 self.chain.boot = plan.prepare.boot;

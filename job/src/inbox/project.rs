@@ -9,9 +9,9 @@ use perseid_protocol::operation::op;
 use perseid_rpc::log_record::Body;
 use perseid_rpc::{LogRecord, Notice, ReadMark};
 use perseid_store::stored::conv::{Conv, ConvKind};
+use perseid_store::stored::event;
 use perseid_store::stored::step::{Change, ConvDone, ConvOp, ConvOutcome, Effect, Entry, Recipients, Rejection, UserItem};
 
-use super::event;
 use super::meaning::conv_named;
 use super::show::{Hint, Shown, What, room_frame};
 

@@ -15,7 +15,7 @@ use super::world::{MIDS, Mode, ROOM_KEEP, World};
 const ALL: PageBound = PageBound { messages_max: 100_000, bytes_max: 1 << 30 };
 
 /// Runs a seed for so many happenings; what is wrong, if something is.
-pub(crate) fn run(mut world: World, happenings: usize) -> Result<(), String> {
+pub(crate) fn run(world: &mut World, happenings: usize) -> Result<(), String> {
     for _ in 0..happenings {
         world.happen();
         if let Some(wrong) = world.people.wrong.take() {
@@ -26,11 +26,11 @@ pub(crate) fn run(mut world: World, happenings: usize) -> Result<(), String> {
     if let Some(wrong) = world.people.wrong.take() {
         return Err(wrong);
     }
-    before_hearts_beat(&world)?;
+    before_hearts_beat(world)?;
     world.heal();
     match world.people.wrong.take() {
         Some(wrong) => Err(wrong),
-        None => all(&world),
+        None => all(world),
     }
 }
 

@@ -149,13 +149,13 @@ impl World {
         true
     }
 
-    fn raise(&mut self, at: (usize, usize)) -> bool {
+    pub(crate) fn raise(&mut self, at: (usize, usize)) -> bool {
         if self.mutation == Some(Mutation::RaisedUnchecked) {
-            let low_water = self.job(at).progress.next_offset() - 1;
+            let low_water = self.job(at).progress.next_offset().saturating_sub(1);
             let now_ms = self.now_ms();
             return self.store.sweep(at.1 as u32, low_water, now_ms).now().is_some();
         }
-        self.job(at).progress.raise_idle()
+        self.job(at).progress.look_after()
     }
 
     fn fate(&mut self, calm: bool) -> Fate {
@@ -189,7 +189,7 @@ impl World {
         let mut step = self.bent(step, |step| _ = store.conv(step).now())?;
         if self.mutation == Some(Mutation::DedupeDropped) {
             let messages = step.items.iter_mut().filter(|op| matches!(op.change, Change::Message { .. }));
-            messages.for_each(|op| op.idem = if op.offset % 5 == 0 { 0 } else { op.idem });
+            messages.for_each(|op| op.idem = if op.offset.is_multiple_of(5) { 0 } else { op.idem });
         }
         let fate = self.fate(calm);
         if fate == Fate::Fail && self.mutation == Some(Mutation::PassedOver) {
@@ -198,22 +198,36 @@ impl World {
         }
         let mut result = run(fate, || store.conv(step.clone()));
         if let Ok(dones) = &mut result {
+            dones.iter().for_each(|done| self.met_outcome(done));
             let convs = step.items.iter().map(|op| op.conv);
             dones.iter_mut().zip(convs).for_each(|(done, conv)| self.bend_recipients(done, conv));
         }
         Some(result)
     }
 
+    fn met_outcome(&mut self, done: &ConvDone) {
+        self.met(match (&done.outcome, done.fresh) {
+            (ConvOutcome::Row { event: Some(_), .. }, true) => "event",
+            (ConvOutcome::Row { .. }, true) => "row",
+            (ConvOutcome::Row { .. }, false) => "row again",
+            (ConvOutcome::Done, _) => "done",
+            (ConvOutcome::Duplicate { .. }, _) => "duplicate",
+            (ConvOutcome::Nothing, _) => "nothing",
+            (ConvOutcome::Rejected(reason), _) => reason.word(),
+            (ConvOutcome::Old, _) => "old",
+        });
+    }
+
     fn bend_recipients(&self, done: &mut ConvDone, conv: Conv) {
         let ConvOutcome::Row { recipients, .. } = &mut done.outcome else { return };
         let Recipients::Members(members) = recipients else { return };
         match self.mutation {
-            Some(Mutation::MembersNow) => {
+            Some(Mutation::MembersNow) if !done.fresh => {
                 let Conv::Group(group) = conv else { return };
                 let group = self.store.group(group).now().unwrap().unwrap();
                 *members = group.map_or_else(|| Arc::from([]), |group| group.members.into());
             }
-            Some(Mutation::MemberSkipped) if done.offset % 7 == 0 && members.len() > 1 => {
+            Some(Mutation::MemberSkipped) if done.offset.is_multiple_of(7) && members.len() > 1 => {
                 *members = members[1..].into();
             }
             _ => {}
@@ -235,10 +249,15 @@ impl World {
     fn follow(&mut self, at: (usize, usize), follows: Follows) {
         match follows {
             Follows::Applied(applied) => self.pack(at, &applied),
+            Follows::Again(StepError::Gap { .. }) => self.met("gap"),
+            Follows::Again(StepError::Lost) => self.met("lost"),
+            Follows::Again(_) => self.met("rebooted"),
+            Follows::Later(_) => self.met("later"),
             Follows::Unsure(unsure) => {
+                self.met("unsure");
                 self.job(at).outbox.push_back(Parcel { first: 0, again: true, deliveries: Vec::new(), unsure });
             }
-            Follows::Nothing | Follows::Later(_) | Follows::Again(_) => {}
+            Follows::Nothing => {}
         }
     }
 
@@ -246,8 +265,13 @@ impl World {
         let Some(first) = applied.shown.first().map(|shown| shown.offset) else { return };
         let (people, rooms, store) = (&mut self.people, &mut self.rooms_shown, &*self.store);
         let mut telling = Telling { people, store, mutation: self.mutation, deliveries: Vec::new(), rooms };
-        show(applied, &mut telling);
+        let counts = show(applied, &mut telling);
         let deliveries = telling.deliveries;
+        for (count, what) in [(counts.hints, "head"), (counts.ended, "end"), (counts.fresh, "frame")] {
+            if count > 0 {
+                self.met(what);
+            }
+        }
         self.job(at).outbox.push_back(Parcel { first, again: applied.again, deliveries, unsure: Vec::new() });
     }
 
@@ -260,10 +284,9 @@ impl World {
             let mail = if self.mode == Mode::Wild && self.dice.once_in(20) { Mail::Touch } else { Mail::Delivery(delivery) };
             self.people.post(slot, mail);
         }
-        if !parcel.unsure.is_empty() {
-            let slots = 0..self.people.sessions.len();
-            let mid_of = |people: &People, slot: usize| people.devices[people.sessions[slot].device].mid;
-            for slot in slots.filter(|slot| parcel.unsure.contains(&self.store.user_bucket(mid_of(&self.people, *slot)))) {
+        for slot in 0..self.people.sessions.len() {
+            let mid = self.people.devices[self.people.sessions[slot].device].mid;
+            if parcel.unsure.contains(&self.store.user_bucket(mid)) {
                 self.people.post(slot, Mail::Touch);
             }
         }

@@ -118,6 +118,9 @@ pub(crate) struct People {
     /// What was shown where: (user, epoch, position) → ids.
     pub(crate) shown: HashMap<(u64, u64, u64), Vec<u64>>,
     pub(crate) wrong: Option<String>,
+    /// Clients that had to begin anew, and pages that a timeline was not whole enough for.
+    pub(crate) began_anew: u64,
+    pub(crate) unavailable: u64,
 }
 
 fn now<T>(answer: perseid_store::Verdict<Result<T, perseid_store::stored::read::StoreDown>>) -> T {
@@ -138,7 +141,7 @@ impl People {
             head: (0, 0),
         };
         let devices = mids.iter().enumerate().map(device).collect();
-        Self { devices, sessions: Vec::new(), shown: HashMap::new(), wrong: None }
+        Self { devices, sessions: Vec::new(), shown: HashMap::new(), wrong: None, began_anew: 0, unavailable: 0 }
     }
 
     /// Something is not as it has to be. The first thing counts.
@@ -230,10 +233,19 @@ impl People {
         let device = &mut self.devices[session.device];
         let view = now(store.inbox(device.mid));
         device.wants_sync = false;
+        // Nothing waits for longer than this.
+        device.waiting.clear();
         if session.foreign || session.epoch != view.epoch {
             return self.epoch_changed(slot, view);
         }
-        match now(store.sync(device.mid, device.cursor, PageBound { messages_max, bytes_max: 1 << 20 })) {
+        let Ok(answer) = store.sync(device.mid, device.cursor, PageBound { messages_max, bytes_max: 1 << 20 }).now().unwrap()
+        else {
+            // A timeline is being filled again: UNAVAILABLE.
+            device.wants_sync = true;
+            self.unavailable += 1;
+            return;
+        };
+        match answer {
             Err(OutOfRange::TooOld(view)) => {
                 device.cursor = view.floor - 1;
                 device.wants_sync = true;
@@ -254,10 +266,11 @@ impl People {
                     }
                     device.apply(message.pos, Frame::of_message(message, mid));
                 }
-                device.wants_sync = page.more || device.waiting.keys().next().is_some();
+                device.wants_sync = page.more;
                 if !page.more {
                     session.live = true;
-                    device.wants_sync |= session.withheld > device.cursor;
+                    // HEAD, once.
+                    device.wants_sync = std::mem::take(&mut session.withheld) > device.cursor;
                 }
                 for message in &page.messages {
                     self.show(mid, epoch, message.pos, message.id);
@@ -273,6 +286,7 @@ impl People {
             return self.end(slot);
         }
         (session.foreign, session.epoch, session.withheld) = (false, view.epoch, 0);
+        self.began_anew += 1;
         self.devices[session.device].begin_anew(view);
     }
 }

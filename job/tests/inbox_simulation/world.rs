@@ -1,5 +1,6 @@
 //! The world of a seed: a log, a store, two jobs, people; and what happens to them.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -12,7 +13,8 @@ use perseid_store::stored::Store;
 use perseid_store::stored::conv::Conv;
 use perseid_store::stored::read::{Reserve, Reserved};
 use perseid_store::stored::step::Bucket;
-use perseid_store::stored::{MemoryConfig, MemoryStore, Snapshot, StoredConfig};
+use perseid_store::stored::testing::Snapshot;
+use perseid_store::stored::{MemoryConfig, MemoryStore, StoredConfig};
 
 use super::dice::Dice;
 use super::jobs::Job;
@@ -88,6 +90,8 @@ pub(crate) struct World {
     pub(crate) jobs: Vec<Vec<Job>>,
     pub(crate) people: People,
     pub(crate) rooms_shown: Vec<(Conv, u64, u64)>,
+    /// What came to pass, so that it can be seen that it does.
+    pub(crate) met: BTreeSet<&'static str>,
     next_id: u64,
     sent: Vec<Sent>,
 }
@@ -111,7 +115,7 @@ impl World {
         let shared = Arc::clone(&store) as Arc<dyn Store>;
         let jobs = (0..2).map(|_| (0..partitions).map(|partition| Job::new(partition, &shared)).collect()).collect();
         let mids: Vec<u64> = MIDS.iter().copied().chain([1, 2]).collect();
-        Self {
+        let mut world = Self {
             dice,
             mode,
             mutation,
@@ -126,9 +130,17 @@ impl World {
             jobs,
             people: People::new(&mids),
             rooms_shown: Vec::new(),
+            met: BTreeSet::new(),
             next_id: 1_000,
             sent: Vec::new(),
-        }
+        };
+        // Before anybody sends anything the store was made ready.
+        world.rest();
+        world
+    }
+
+    pub(crate) fn met(&mut self, what: &'static str) {
+        self.met.insert(what);
     }
 
     pub(crate) fn now_ms(&self) -> u64 {
@@ -260,8 +272,10 @@ impl World {
             Reserved::Conflict => return self.people.wrong(format!("{from}'s own {idem} is a conflict")),
             Reserved::NotMember | Reserved::NotOwner | Reserved::Blocked | Reserved::Rebuilding => return,
         };
+        // Reservations live in memory: that they are gone is only known by the life of the store.
         if let Some(before) = acked
             && before != id
+            && !self.hidden_boot
             && !astray
         {
             self.people.wrong(format!("{from}'s {idem} was acknowledged as {before} and as {id}"));
@@ -353,6 +367,16 @@ impl World {
 
     /// Everything that can go on without help goes on; nothing fails any more.
     pub(crate) fn rest(&mut self) {
+        // What happens every thirty seconds: a partition without new records learns what the store has lost.
+        for _ in 0..2 {
+            for job in 0..2 {
+                (0..self.logs.len()).for_each(|partition| _ = self.raise((job, partition)));
+            }
+            self.go_on();
+        }
+    }
+
+    fn go_on(&mut self) {
         for _ in 0..2_000 {
             let mut busy = false;
             self.now_ms.fetch_add(1, Relaxed);

@@ -85,7 +85,14 @@ impl Engine {
             while next < key.last_u64() && page.take(gone(next, None, 0, 0)) {
                 next += 1;
             }
-            if next != key.last_u64() || !page.take(self.resolve(Ref::from_bytes(&value, mid)?, next)?) {
+            if next != key.last_u64() {
+                break;
+            }
+            let message = self.resolve(Ref::from_bytes(&value, mid)?, next)?;
+            if message.is_none() && page.messages.is_empty() {
+                return Err(Broken("a timeline has lost what an inbox refers to: it is filled again from the log".to_owned()));
+            }
+            if !message.is_some_and(|message| page.take(message)) {
                 break;
             }
             next += 1;
@@ -94,19 +101,21 @@ impl Engine {
         Ok(Ok(InboxPage { inbox, messages: page.messages, more }))
     }
 
-    /// A reference with its body.
-    fn resolve(&self, reference: Ref, pos: u64) -> Result<Message, Broken> {
+    /// A reference with its body; `None`: its timeline has lost it, and gets it again from the log. It must not be shown as gone:
+    /// the client would never ask for it again.
+    fn resolve(&self, reference: Ref, pos: u64) -> Result<Option<Message>, Broken> {
         let place = reference.conv.filter(|_| reference.conv_pos != 0);
         let mut message = reference.into_message(pos);
-        let Some(conv) = place else { return Ok(message) };
-        match self.timeline_row(conv, message.conv_pos)?.filter(|row| !row.gone) {
-            Some(row) => message.body = row.body,
-            None => {
+        let Some(conv) = place else { return Ok(Some(message)) };
+        match self.timeline_row(conv, message.conv_pos)? {
+            Some(row) if !row.gone => message.body = row.body,
+            None if self.conv(conv).state(conv)?.head < message.conv_pos => return Ok(None),
+            _ => {
                 message.flags |= flag::GONE;
                 message.body = Bytes::new();
             }
         }
-        Ok(message)
+        Ok(Some(message))
     }
 
     /// A row of a timeline.

@@ -157,7 +157,7 @@ impl Worker<'_> {
         let ports = &self.shared.ports;
         let mut engine = lock(&self.shared.engine);
         let next = engine.progress.next_offset();
-        if engine.progress.raise_idle() {
+        if engine.progress.look_after() {
             // What fails is tried again with the next records.
             let _ = engine.advance(true, &mut Some(&mut self.sink));
         }

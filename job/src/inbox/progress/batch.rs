@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use perseid_store::stored::Store;
-use perseid_store::stored::step::{Bucket, ConvDone, ConvOp, Step, UserItem};
+use perseid_store::stored::step::{Bucket, BucketState, ConvDone, ConvOp, Loaded, Step, UserItem};
 
 use crate::inbox::meaning::{RoomKeep, Senseless, conv_op};
 use crate::inbox::project::{Meant, project};
@@ -114,6 +114,15 @@ impl Chain {
     pub(super) fn taken(&mut self, bucket: Bucket, last: u64) {
         let guard = self.guards.entry(bucket).or_insert(0);
         *guard = last.max(*guard);
+    }
+
+    /// Whether the buckets have all that they are known to have.
+    pub(super) fn holds(&self, loaded: &Loaded) -> bool {
+        let holds = |state: &BucketState| {
+            let guard = self.guards.get(&state.bucket).copied().unwrap_or(0);
+            state.epoch.is_some() && state.guard >= guard
+        };
+        loaded.boot == self.boot && loaded.buckets.iter().all(holds)
     }
 
     /// The buckets that stand below `low_water`.
