@@ -151,7 +151,7 @@ fn compare_inbox<S: Store>(store: &S, model: &Model, mid: u64, dice: &mut Dice) 
         let bytes: usize = page.messages.iter().map(|message| 72 + message.body.len()).sum();
         assert!(bytes <= bound.bytes_max || page.messages.len() == 1);
         for message in page.messages {
-            let wanted = &user.inbox[next as usize - 1].entry;
+            let wanted = &user.inbox[next as usize - 1];
             let row = wanted.conv.and_then(|conv| model.chats.get(&conv).map(|chat| (chat, chat.rows.get(&wanted.conv_pos))));
             let (is_gone, body) = match row {
                 Some((chat, Some(row))) => {
@@ -179,9 +179,9 @@ fn compare_inbox<S: Store>(store: &S, model: &Model, mid: u64, dice: &mut Dice) 
     assert_eq!(next, head + 1);
     if head >= floor {
         let pos = floor + dice.below(head - floor + 1);
-        let id = user.inbox[pos as usize - 1].entry.id;
+        let id = user.inbox[pos as usize - 1].id;
         // What was sent again much later has the same id and another position.
-        let newest = user.inbox.iter().rposition(|row| row.entry.id == id).map(|index| index as u64 + 1);
+        let newest = user.inbox.iter().rposition(|row| row.id == id).map(|index| index as u64 + 1);
         assert_eq!(now(store.find(mid, id, usize::MAX)), Ok(newest));
     }
     assert_eq!(now(store.find(mid, 1, usize::MAX)), Ok(None));

@@ -40,17 +40,10 @@ pub(crate) struct Group {
     pub(crate) version: u64,
 }
 
-/// What stands in an inbox.
-#[derive(Clone, Debug)]
-pub(crate) struct InInbox {
-    pub(crate) offset: u64,
-    pub(crate) entry: Entry,
-}
-
 #[derive(Clone, Debug, Default)]
 pub(crate) struct User {
     /// Position 1 first; nothing is ever taken out.
-    pub(crate) inbox: Vec<InInbox>,
+    pub(crate) inbox: Vec<Entry>,
     pub(crate) floor: u64,
     pub(crate) convs: BTreeSet<Conv>,
     /// (read, told) by conversation and reader.
@@ -176,7 +169,7 @@ impl Model {
             }
         }
         let Some(entry) = &item.entry else { return 0 };
-        user.inbox.push(InInbox { offset: item.offset, entry: entry.as_ref().clone() });
+        user.inbox.push(entry.as_ref().clone());
         let head = user.inbox.len() as u64;
         user.floor = floor_after(user.floor, head, kept);
         head
@@ -255,8 +248,12 @@ impl Chat {
                 let version = self.head() + 1;
                 let group = self.group.as_mut().ok_or(ConvOutcome::Nothing)?;
                 let before = group.members.clone();
-                add.iter().for_each(|mid| drop(group.members.entry(*mid).or_insert(0)));
-                remove.iter().for_each(|mid| drop(group.members.remove(mid)));
+                for mid in add {
+                    group.members.entry(*mid).or_insert(0);
+                }
+                for mid in remove {
+                    group.members.remove(mid);
+                }
                 if group.members.keys().eq(before.keys()) {
                     return Err(ConvOutcome::Nothing);
                 }
