@@ -56,6 +56,9 @@ impl StoredAtEnd {
             ..EmbeddedConfig::new(settings.node.data_dir.join(STORE_DIR), store_config(settings), Arc::new(unix_ms))
         };
         let store = Arc::new(EmbeddedStore::open(config)?);
+        if let Some(moved_to) = store.moved_to() {
+            tracing::warn!(to = %moved_to.display(), "the store could not be read and was moved aside: it is filled again from the log");
+        }
         let metrics = Arc::new(InboxMetrics::default());
         let comet: Arc<OnceLock<Arc<Comet>>> = Arc::default();
         let asleep = comet.clone();
