@@ -211,7 +211,7 @@ async fn requests_and_their_answers() {
     client.upstream(2000, "up").await.unwrap();
     assert_eq!(server.requests(2000)[0].1, "up");
     assert!(matches!(client.upstream(7, "no").await, Err(Error::Invalid(_))));
-    server.answer(op::RECALL, op::ERROR, Extension::default(), Refusal::PermissionDenied.json("too late", None).as_bytes());
+    server.answer(op::RECALL, op::ERROR, Extension::default(), Refusal::PermissionDenied.json("too late", None, None).as_bytes());
     let refused = client.recall(kind::GROUP, 5, 7).await.unwrap_err();
     assert_eq!(refused.refusal(), Some(Refusal::PermissionDenied));
     // What was subscribed to holds on the next session.

@@ -49,9 +49,12 @@ pub(crate) struct State {
     /// What AUTH said, and the frames that came, by operation.
     pub(crate) auths: Mutex<Vec<serde_json::Value>>,
     pub(crate) requests: Mutex<Vec<(Header, Bytes)>>,
-    /// Answers instead of the server's own, by operation: operation, fields and body of the reply.
-    pub(crate) answers: Mutex<HashMap<i32, (i32, Extension, Vec<u8>)>>,
+    /// Answers instead of the server's own, by the operation of the request.
+    answers: Mutex<HashMap<i32, Answer>>,
 }
+
+/// Operation, fields and body of a reply.
+type Answer = (i32, Extension, Vec<u8>);
 
 pub(crate) struct Server {
     pub(crate) addr: SocketAddr,

@@ -17,7 +17,7 @@ use crate::error::{Disconnect, Error};
 use crate::storage::{Record, Stored};
 
 const USERS: u64 = 3;
-const PEACE_MS: u64 = 1_500_000;
+const PEACE_MS: u64 = 800_000;
 const END_MS: u64 = PEACE_MS + 4_000_000;
 
 /// How bad it gets; different seeds have different weather, so that rare faults are not always hidden by frequent ones.
@@ -269,7 +269,7 @@ impl World {
             0..=4 if self.weather.cuts => {
                 self.cut(at);
                 let long = self.weather.long_outages && self.random.up_to(3) == 0;
-                let away_ms = self.random.up_to(if long { 600_000 } else { 3_000 });
+                let away_ms = self.random.up_to(if long { 400_000 } else { 3_000 });
                 self.clients[at].away_until_ms = self.now_ms + away_ms;
             }
             5 if self.weather.kills => self.kill(at),
