@@ -79,9 +79,9 @@ fn write_counts(f: &mut fmt::Formatter<'_>, counts: &BTreeMap<String, u64>) -> f
     for (i, (name, count)) in counts.iter().enumerate() {
         write!(f, "{} ", if i == 0 { "" } else { "," })?;
         if bare(name) {
-            write!(f, "{name}")?
+            write!(f, "{name}")?;
         } else {
-            write!(f, "{}", toml::Value::String(name.clone()))?
+            write!(f, "{}", toml::Value::String(name.clone()))?;
         }
         write!(f, " = {count}")?;
     }
