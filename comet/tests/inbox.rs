@@ -93,6 +93,7 @@ fn a_classic_session_gets_messages_of_others_that_it_accepts() {
             test.push_inbox("k", 3, filtered);
         }
         test.push_inbox("k", 4, message(4, "hello"));
+        test.settle(test.addr("k"));
         let got = client.next_frame();
         assert_eq!((got.header.op, got.header.ver, got.header_len, got.wrapped), (op::SEND_MSG, 1, 16, wire.websocket));
         assert_eq!(got.body, b"hello");
@@ -112,12 +113,14 @@ fn who_has_no_inbox_gets_nothing_of_one() {
             let mut client = test.login(wire, &Auth { mid, ..auth_in("guest", "", &[op::SEND_MSG]) });
             test.push_inbox("guest", 1, message(1, "x"));
             test.push_inbox("guest", 1, hint(0, 0));
+            test.settle(test.addr("guest"));
             assert_eq!(client.heartbeat(), 0);
         }
     }
     for wire in EXTENDED {
         let mut client = test.login(wire, &auth_in("no store", "", &[op::SEND_MSG]));
         test.push_inbox("no store", 1, message(1, "x"));
+        test.settle(test.addr("no store"));
         assert_eq!(client.heartbeat(), 0);
     }
     assert_eq!(test.dropped(Drop::Filtered), 18);
