@@ -59,10 +59,12 @@ impl Load {
 
     fn op(&mut self) -> ConvOp {
         self.offset += 1;
-        // Half of the messages between few people.
+        // Half of the messages between few people; everybody writes to twenty others.
         let busy = self.users / 20 + 2;
         let range = if self.below(2) == 0 { busy } else { self.users };
-        let (from, peer) = (1 + self.below(range), 1 + self.below(range));
+        let from = self.below(range);
+        let peer = (from + 1 + self.below(20)) % self.users;
+        let (from, peer) = (from + 1, peer + 1);
         let mut body = vec![b'x'; BODY_BYTES];
         body[..8].copy_from_slice(&self.random.to_be_bytes());
         let change = Change::Message { op: 4, quiet: false, body: Bytes::from(body) };
