@@ -16,6 +16,8 @@ mod history;
 mod kills;
 #[path = "stored_contract/model.rs"]
 mod model;
+#[path = "stored_contract/retention.rs"]
+mod retention;
 
 use dice::{Dice, Seed};
 use folded::{Fold, compare, prepare, tight};
