@@ -1,5 +1,6 @@
 //! A room as one worker holds it: for each encoding a ring of bytes and a dense table of members.
 
+use std::collections::HashMap;
 use std::os::fd::RawFd;
 use std::sync::Arc;
 
@@ -42,6 +43,18 @@ impl Audience {
     }
 }
 
+impl Audience {
+    /// Moves those over the frame that was just put at `start`, at `pos` of the room, who have it already.
+    fn skip_early(&mut self, early: &HashMap<Key, u64>, start: u64, pos: u64) {
+        let end = self.ring.head();
+        for member in self.members.iter_mut().filter(|member| member.cursor == start) {
+            if early.get(&member.session).is_some_and(|head| pos <= *head) {
+                member.cursor = end;
+            }
+        }
+    }
+}
+
 /// Where a room stands in the worker's round.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Turn {
@@ -76,12 +89,26 @@ pub(crate) struct Room {
     /// Before this time no pass begins, µs of the worker's time.
     pub(crate) rest_until_us: u64,
     pub(crate) passing: Passing,
+    /// Newest position that was published here; 0: none that has one.
+    pub(crate) newest_pos: u64,
+    /// Members who were given the room's end up to a position that is not published here yet: they have those frames already.
+    pub(crate) early: HashMap<Key, u64>,
 }
 
 impl Room {
     pub(crate) fn new(name: Arc<str>, shared: Arc<RoomShared>) -> Self {
         let audiences = [None, None, None, None];
-        Self { name, shared, audiences, turn: Turn::Idle, pass: Pass::default(), rest_until_us: 0, passing: Passing::default() }
+        Self {
+            name,
+            shared,
+            audiences,
+            turn: Turn::Idle,
+            pass: Pass::default(),
+            rest_until_us: 0,
+            passing: Passing::default(),
+            newest_pos: 0,
+            early: HashMap::new(),
+        }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -93,11 +120,25 @@ impl Room {
         let mut bytes = 0;
         for (index, audience) in self.audiences.iter_mut().enumerate() {
             if let Some(audience) = audience {
-                let encoding = Encoding::from_index(index);
+                let (encoding, start) = (Encoding::from_index(index), audience.ring.head());
                 bytes += audience.ring.push(arrival, push.expires_at_ms, push.pos, |out| encoding.put_push(out, push));
+                if push.pos != 0 && !self.early.is_empty() {
+                    audience.skip_early(&self.early, start, push.pos);
+                }
             }
         }
+        if push.pos != 0 {
+            self.newest_pos = push.pos;
+            self.early.retain(|_, head| *head > push.pos);
+        }
         bytes
+    }
+
+    /// A member was given the room's end up to `head`, outside the ring.
+    pub(crate) fn was_given(&mut self, session: Key, head: u64) {
+        if head > self.newest_pos {
+            self.early.insert(session, head);
+        }
     }
 }
 

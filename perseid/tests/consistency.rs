@@ -45,7 +45,7 @@ fn seed() -> u64 {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
         u64::from(now.subsec_nanos()) ^ now.as_secs() << 20
     });
-    println!("PERSEID_TEST_SEED={seed}");
+    eprintln!("PERSEID_TEST_SEED={seed}");
     seed
 }
 

@@ -172,7 +172,9 @@ impl Worker {
             // They go out with the room's end.
             self.env.metrics.deliver(&[0, skipped as u64, 0, 0, 0]);
         }
-        Some(ring.next_pos(member.cursor))
+        let next = ring.next_pos(member.cursor);
+        room.was_given(key, tail.head);
+        Some(next)
     }
 
     /// Puts the frames that were missed before the reply.

@@ -108,6 +108,7 @@ impl Worker {
         let Some(audience) = &mut room.audiences[encoding] else { return };
         finish_torn_frame(&self.env, slot.outbox.as_deref_mut(), &audience.ring, &mut audience.members[at as usize]);
         let member = audience.members.swap_remove(at as usize);
+        room.early.remove(&key);
         let unsent = audience.ring.frames_between(member.cursor, audience.ring.head());
         self.env.metrics.drop_pushes(Drop::Closing, unsent as u64);
         if let Some(moved) = audience.members.get(at as usize).copied() {

@@ -27,7 +27,6 @@ const DAY_MS: u64 = 24 * 3_600_000;
 /// Stored messages, filled up to the end of the log; nobody is delivered to yet.
 pub(super) struct StoredAtEnd {
     pub(super) inbox: Arc<Inbox>,
-    pub(super) store: Arc<EmbeddedStore>,
     pub(super) metrics: Arc<InboxMetrics>,
     at_end: InboxAtEnd,
     comet: Arc<OnceLock<Arc<Comet>>>,
@@ -76,7 +75,7 @@ impl StoredAtEnd {
         let keep = RoomKeep::new(config.recovery.iter().map(|(kind, count)| (kind.as_str().into(), *count)));
         let at_end = InboxAtEnd::catch_up(events.clone(), ports, keep).context("can't apply the event log to the store")?;
         let parts = InboxParts {
-            store: store.clone(),
+            store,
             log: events,
             registry: registry.clone(),
             relay: Arc::new(LaneRelay { lanes, metrics: job }),
@@ -85,21 +84,20 @@ impl StoredAtEnd {
             runtime: Handle::current(),
         };
         let inbox = Inbox::new(parts, config);
-        Ok(Self { inbox, store, metrics, at_end, comet })
+        Ok(Self { inbox, metrics, at_end, comet })
     }
 
     /// Delivers from here on, to `comet` among others.
     pub(super) fn start(self, comet: &Arc<Comet>) -> Result<Stored> {
         let _ = self.comet.set(comet.clone());
         let job = self.at_end.start().context("can't deliver stored messages")?;
-        Ok(Stored { inbox: self.inbox, store: self.store, metrics: self.metrics, job })
+        Ok(Stored { inbox: self.inbox, metrics: self.metrics, job })
     }
 }
 
 /// Stored messages that are delivered.
 pub(super) struct Stored {
     pub(super) inbox: Arc<Inbox>,
-    pub(super) store: Arc<EmbeddedStore>,
     pub(super) metrics: Arc<InboxMetrics>,
     job: InboxJob,
 }
