@@ -163,7 +163,8 @@ impl Config {
         self
     }
 
-    /// How much may wait for the application, bytes; above it nothing is read from the server. Default: 4 MiB.
+    /// How much may wait for the application, bytes. Above it no more messages are asked for until half of it is taken, and
+    /// what is not stored is dropped ([`Event::Dropped`](crate::Event::Dropped)). Default: 4 MiB.
     #[must_use]
     pub const fn events_bytes_max(mut self, events_bytes_max: usize) -> Self {
         self.events_bytes_max = events_bytes_max;

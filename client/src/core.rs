@@ -43,7 +43,7 @@ use self::reconnect::Reconnect;
 use self::requests::Requests;
 use self::rooms::Room;
 use crate::error::{Disconnect, Error, Farewell};
-use crate::event::{Event, Sent};
+use crate::event::{Event, Position, Sent};
 use crate::storage::{Record, Stored};
 
 /// The driver's number for a call that waits for an answer.
@@ -117,7 +117,7 @@ struct Open {
     session: Session,
     farewell: Option<Farewell>,
     /// What AUTH named as the stored cursor.
-    auth_pos: u64,
+    auth: Position,
     /// The SYNC that waits for its answer: `seq`, and when it was asked.
     sync: Option<(i32, u64)>,
     /// A renewal of the token that waits for its answer.
@@ -139,6 +139,10 @@ pub(crate) struct Core {
     mid: i64,
     actions: VecDeque<Action>,
     ignored: u64,
+    /// Whether too much waits for the application.
+    full: bool,
+    /// What was dropped because of that since the application was told.
+    unkept: u64,
     sessions: u64,
     told_synced: bool,
     /// Whether the application has closed it.
@@ -161,6 +165,8 @@ impl Core {
             mid: config.auth.mid,
             actions: VecDeque::new(),
             ignored: 0,
+            full: false,
+            unkept: 0,
             sessions: 0,
             told_synced: false,
             closed: false,

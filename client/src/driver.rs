@@ -75,6 +75,8 @@ pub(crate) struct Links {
     tries: usize,
     closed: Option<oneshot::Sender<()>>,
     ending: bool,
+    /// Whether too much waits for the application.
+    full: bool,
 }
 
 enum Woken {
@@ -82,18 +84,16 @@ enum Woken {
     Heard(Heard),
     Connected(Result<Connection, Disconnect>),
     Processed,
-    Room,
     Time,
 }
 
 impl Driver {
     pub(crate) async fn run(mut self) {
-        while !self.links.ending {
+        loop {
             let now_ms = self.clock.now_ms();
+            self.links.full = self.teller.is_full(self.links.full);
+            self.core.set_full(self.links.full, now_ms);
             if now_ms >= self.core.poll_timeout() {
-                if !self.teller.has_room() {
-                    self.core.handle_not_reading(now_ms);
-                }
                 self.core.handle_timeout(now_ms);
             }
             self.carry_out().await;
@@ -113,16 +113,15 @@ impl Driver {
 
     async fn sleep(&mut self) -> Woken {
         let wait = Duration::from_millis(self.core.poll_timeout().saturating_sub(self.clock.now_ms()).min(3_600_000));
-        let room = self.teller.has_room();
         let mut calls = Vec::new();
         tokio::select! {
             count = self.calls.recv_many(&mut calls, CALLS_AT_ONCE) => {
                 if count == 0 { Woken::Calls(vec![Call::Close(None)]) } else { Woken::Calls(calls) }
             }
-            heard = hear(&mut self.links.connection), if room => Woken::Heard(heard),
+            heard = hear(&mut self.links.connection) => Woken::Heard(heard),
             outcome = connected(&mut self.links.connecting) => Woken::Connected(outcome),
             Ok(()) = self.processed.changed() => Woken::Processed,
-            () = self.teller.freed(), if !room => Woken::Room,
+            () = self.teller.freed(), if self.links.full => Woken::Time,
             () = sleep(wait) => Woken::Time,
         }
     }
@@ -148,7 +147,6 @@ impl Driver {
                     self.core.handle_processed(position, now_ms);
                 }
             }
-            Woken::Room => self.core.handle_not_reading(now_ms),
             Woken::Time => {}
         }
     }

@@ -63,6 +63,12 @@ pub enum Event {
         /// What became of it.
         result: Result<Sent, Error>,
     },
+    /// Pushes, heads, room frames and the like that were dropped because too much was waiting for the application: look at
+    /// `heads`, and reload the state of a room. Messages are never dropped.
+    Dropped {
+        /// How many.
+        count: u64,
+    },
     /// People online in the room; with each heartbeat.
     Online(i32),
 }

@@ -71,11 +71,10 @@ pub(crate) fn queue(
 }
 
 impl Teller {
-    /// Gives an event to the application. While too much waits nothing is read, so that only what the client says by itself
-    /// comes here; of that there is no end when nobody listens, so it is left out then, but for the last word.
+    /// Gives an event to the application. Of what the client says by itself there is no end when nobody listens, so that is
+    /// left out while too much waits, but for the last word.
     pub(crate) fn tell(&self, event: Event) {
-        let full = !self.has_room();
-        if full && matches!(event, Event::Disconnected { .. } | Event::Online(_)) {
+        if self.is_full(false) && matches!(event, Event::Disconnected { .. } | Event::Online(_)) {
             return;
         }
         let bytes = event.bytes();
@@ -86,8 +85,10 @@ impl Teller {
         }
     }
 
-    pub(crate) fn has_room(&self) -> bool {
-        self.gauge.bytes.load(Ordering::Acquire) < self.bytes_max
+    /// Whether too much waits; once it does, until only half of that is left.
+    pub(crate) fn is_full(&self, was_full: bool) -> bool {
+        let bytes_max = if was_full { self.bytes_max / 2 } else { self.bytes_max };
+        self.gauge.bytes.load(Ordering::Acquire) > bytes_max
     }
 
     /// Waits until something was taken.

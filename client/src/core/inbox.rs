@@ -64,6 +64,8 @@ pub(crate) struct Inbox {
     synced: bool,
     /// Whether this session has an inbox at all: guests have none.
     enabled: bool,
+    /// Whether the application has too much to do to be given more.
+    suspended: bool,
     applied: Vec<Applied>,
     dropped: u64,
 }
@@ -84,6 +86,7 @@ impl Inbox {
             futile: 0,
             synced: false,
             enabled: false,
+            suspended: false,
             applied: Vec::new(),
             dropped: 0,
         }
@@ -103,8 +106,8 @@ impl Inbox {
         self.dropped
     }
 
-    /// A session begins that named `auth_pos` as its cursor.
-    pub(crate) fn begin(&mut self, reply: &AuthReply, auth_pos: u64, now_ms: u64) {
+    /// A session begins that named `auth` as its cursor.
+    pub(crate) fn begin(&mut self, reply: &AuthReply, auth: Position, now_ms: u64) {
         self.lose();
         self.enabled = reply.mid > 0;
         self.head = reply.head;
@@ -126,7 +129,7 @@ impl Inbox {
             self.adopt(reply.epoch, reply.floor, reply.head);
         }
         // Such a session is live at once; every other begins with SYNC.
-        self.synced = self.cursor == reply.head && auth_pos == reply.head;
+        self.synced = self.cursor == reply.head && auth == Position { epoch: reply.epoch, pos: reply.head };
         self.wanted = !self.synced;
     }
 
@@ -146,6 +149,10 @@ impl Inbox {
         self.note_head(pos);
         if !self.enabled || (pos <= self.cursor && !mutation::is(Mutation::ApplyOld)) {
             self.dropped += 1;
+        } else if self.suspended {
+            // It comes again by SYNC.
+            self.dropped += 1;
+            self.wanted = true;
         } else if pos == self.cursor + 1 || mutation::is(Mutation::ApplyBeyondGap) || pos <= self.cursor {
             self.apply(*header, body);
             self.release();
@@ -169,9 +176,14 @@ impl Inbox {
         }
     }
 
+    /// Applies no more pushes and asks for no more pages, or does again.
+    pub(crate) const fn suspend(&mut self, suspended: bool) {
+        self.suspended = suspended;
+    }
+
     /// The cursor from which to SYNC now, if that is due; it counts as asked.
     pub(crate) fn take_sync(&mut self, now_ms: u64) -> Option<u64> {
-        if !self.enabled || !self.wanted || self.asked.is_some() || now_ms < self.not_before_ms {
+        if !self.enabled || self.suspended || !self.wanted || self.asked.is_some() || now_ms < self.not_before_ms {
             return None;
         }
         self.wanted = false;
@@ -232,7 +244,7 @@ impl Inbox {
 
     pub(crate) const fn poll_timeout(&self) -> u64 {
         let gap = self.held_until_ms;
-        let again = if self.wanted && self.asked.is_none() { self.not_before_ms } else { u64::MAX };
+        let again = if self.wanted && self.asked.is_none() && !self.suspended { self.not_before_ms } else { u64::MAX };
         if gap < again { gap } else { again }
     }
 

@@ -225,11 +225,6 @@ impl Outbox {
         self.in_flight.front().map(|flight| flight.sent_ms)
     }
 
-    /// Nothing was read for a while, because the application is slow: answers are late for that reason.
-    pub(crate) fn excuse_silence(&mut self, now_ms: u64) {
-        self.in_flight.iter_mut().for_each(|flight| flight.sent_ms = now_ms);
-    }
-
     pub(crate) const fn poll_timeout(&self) -> u64 {
         match self.phase {
             Phase::Pausing { until_ms } => until_ms,

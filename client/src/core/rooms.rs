@@ -35,6 +35,8 @@ pub(crate) struct Room {
     joined: bool,
     /// Whether CHANGE_ROOM has to be sent.
     wanted: bool,
+    /// Whether a frame was left out that can be had again.
+    missed: bool,
     asked: Option<Asked>,
     token: Option<Token>,
     tells: Vec<RoomTells>,
@@ -102,6 +104,18 @@ impl Room {
         self.last = self.last.max(ext.pos);
         let frame = RoomFrame { op: header.op, id: ext.id, pos: ext.pos, from: ext.from, body };
         self.tells.push(RoomTells::Frame(frame));
+    }
+
+    /// A frame came for which there is no room: whether it can be had again.
+    pub(crate) const fn misses(&mut self, header: &Header) -> bool {
+        self.dropped += 1;
+        self.missed = self.last != 0 && header.ext.pos != 0;
+        self.missed
+    }
+
+    /// There is room again.
+    pub(crate) fn resume(&mut self) {
+        self.wanted = std::mem::take(&mut self.missed) || self.wanted;
     }
 
     /// The reply to CHANGE_ROOM. `false` when `seq` is none of ours.

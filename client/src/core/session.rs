@@ -42,7 +42,7 @@ impl Core {
         (request.pos, request.epoch) = (processed.pos, processed.epoch);
         let mut frames = Vec::new();
         session.put_auth(&mut frames, &request);
-        self.link = Link::Open(Box::new(Open { session, farewell: None, auth_pos: processed.pos, sync: None, renewal: None }));
+        self.link = Link::Open(Box::new(Open { session, farewell: None, auth: processed, sync: None, renewal: None }));
         self.put_bytes(frames);
     }
 
@@ -79,15 +79,22 @@ impl Core {
         }
     }
 
-    /// Nothing is read now, because the application is slow: silence is not the server's.
-    pub(crate) fn handle_not_reading(&mut self, now_ms: u64) {
-        if let Link::Open(open) = &mut self.link {
-            open.session.excuse_silence(now_ms);
-            if let Some((_, asked_ms)) = &mut open.sync {
-                *asked_ms = now_ms;
-            }
-            self.outbox.excuse_silence(now_ms);
+    /// Too much waits for the application, or not any more. While it does the inbox stands still, to be read on by SYNC; what
+    /// nobody keeps is dropped and counted. Reading goes on: an application may wait for an answer.
+    pub(crate) fn set_full(&mut self, full: bool, now_ms: u64) {
+        if std::mem::replace(&mut self.full, full) == full {
+            return;
         }
+        self.inbox.suspend(full);
+        if full {
+            return;
+        }
+        self.room.resume();
+        let count = std::mem::take(&mut self.unkept);
+        if count > 0 {
+            self.tell(Event::Dropped { count });
+        }
+        self.pump(now_ms);
     }
 
     /// Time has come to [`Core::poll_timeout`].
@@ -138,13 +145,13 @@ impl Core {
             self.answer(token, Ok(Reply::Frame(Header::default(), Bytes::new())));
             return;
         }
-        let auth_pos = open.auth_pos;
+        let auth = open.auth;
         let fresh = self.acks.processed().epoch == 0;
         self.sessions += 1;
         self.mid = reply.mid;
         self.limits = reply.limits.clone();
         self.reconnect.handle_ready(reply.reconnect_ms);
-        self.inbox.begin(&reply, auth_pos, now_ms);
+        self.inbox.begin(&reply, auth, now_ms);
         if fresh && reply.mid > 0 && reply.epoch > 0 {
             self.acks.start_at(self.inbox.position(), now_ms);
         }
@@ -155,8 +162,14 @@ impl Core {
         let ext = &header.ext;
         if ext.flags & flag::STORED != 0 {
             self.inbox.handle_push(header, body, now_ms);
+        } else if header.op == op::HEAD && ext.conv == 0 {
+            self.inbox.handle_head(ext.pos);
+        } else if self.full && ext.kind == kind::ROOM && self.room.misses(header) {
+            // It comes again when there is room.
+        } else if self.full {
+            self.unkept += 1;
         } else if header.op == op::HEAD {
-            self.handle_head(header);
+            self.tell(Event::Head(ConversationHead::new(header)));
         } else if ext.kind == kind::ROOM {
             self.room.handle_frame(header, body);
         } else if header.op == op::EPHEMERAL {
@@ -165,14 +178,6 @@ impl Core {
             self.tell(Event::Push(Push { op: header.op, id: ext.id, from: ext.from, body }));
         } else {
             self.ignored += 1;
-        }
-    }
-
-    fn handle_head(&mut self, header: &Header) {
-        if header.ext.conv == 0 {
-            self.inbox.handle_head(header.ext.pos);
-        } else {
-            self.tell(Event::Head(ConversationHead::new(header)));
         }
     }
 

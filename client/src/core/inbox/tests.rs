@@ -18,6 +18,10 @@ fn page(positions: &[u64], head: u64, more: bool) -> (Header, Bytes) {
     (Header { ver: 2, op: op::SYNC_REPLY, seq: 9, ext }, body.into())
 }
 
+const fn at(epoch: u64, pos: u64) -> Position {
+    Position { epoch, pos }
+}
+
 fn session(epoch: u64, floor: u64, head: u64) -> AuthReply {
     AuthReply { mid: 7, epoch, floor, head, ..AuthReply::default() }
 }
@@ -25,7 +29,7 @@ fn session(epoch: u64, floor: u64, head: u64) -> AuthReply {
 /// An inbox at `cursor` whose session is live.
 fn live(cursor: u64) -> Inbox {
     let mut inbox = Inbox::new(Position { epoch: 1, pos: cursor }, Start::Oldest, 10_000);
-    inbox.begin(&session(1, 1, cursor), cursor, 0);
+    inbox.begin(&session(1, 1, cursor), at(1, cursor), 0);
     assert!(inbox.is_synced());
     inbox
 }
@@ -87,7 +91,7 @@ fn a_gap_that_stays_is_closed_by_sync() {
 #[test]
 fn pages_follow_until_the_head_and_pushes_mix_in() {
     let mut inbox = Inbox::new(Position { epoch: 1, pos: 2 }, Start::Oldest, 10_000);
-    inbox.begin(&session(1, 1, 6), 2, 0);
+    inbox.begin(&session(1, 1, 6), at(1, 2), 0);
     assert_eq!(inbox.take_sync(0), Some(2));
     push(&mut inbox, 3, 0);
     let (header, body) = page(&[3, 4], 6, true);
@@ -134,7 +138,7 @@ fn a_page_with_a_hole_or_cut_is_the_servers_fault() {
 #[test]
 fn too_much_beyond_a_gap_is_dropped_and_asked_for() {
     let mut inbox = Inbox::new(Position { epoch: 1, pos: 5 }, Start::Oldest, 400);
-    inbox.begin(&session(1, 1, 5), 5, 0);
+    inbox.begin(&session(1, 1, 5), at(1, 5), 0);
     for pos in 7..12 {
         push(&mut inbox, pos, 0);
     }
@@ -149,17 +153,26 @@ fn too_much_beyond_a_gap_is_dropped_and_asked_for() {
 fn where_a_new_device_begins() {
     for (start, cursor) in [(Start::Oldest, 3), (Start::Newest, 9)] {
         let mut inbox = Inbox::new(Position::default(), start, 400);
-        inbox.begin(&session(77, 4, 9), 0, 0);
+        inbox.begin(&session(77, 4, 9), at(0, 0), 0);
         assert_eq!(inbox.take_sync(0), Some(cursor), "{start:?}");
         assert_eq!(inbox.position(), Position { epoch: 77, pos: cursor });
         assert!(inbox.take_applied().is_empty(), "nothing is missing on a new device");
     }
 }
 
+/// Such a session is not live, whatever its numbers: the server does not know the epoch of its cursor.
+#[test]
+fn a_new_device_at_an_empty_inbox_syncs_all_the_same() {
+    let mut inbox = Inbox::new(Position::default(), Start::Oldest, 400);
+    inbox.begin(&session(77, 1, 0), at(0, 0), 0);
+    assert!(!inbox.is_synced());
+    assert_eq!(inbox.take_sync(0), Some(0));
+}
+
 #[test]
 fn positions_that_are_gone_are_told() {
     let mut inbox = Inbox::new(Position { epoch: 1, pos: 5 }, Start::Oldest, 400);
-    inbox.begin(&session(1, 9, 12), 5, 0);
+    inbox.begin(&session(1, 9, 12), at(1, 5), 0);
     let at = Position { epoch: 1, pos: 8 };
     assert_eq!(skipped(&mut inbox), Skipped { at, from: 6, to: 8, epoch_changed: false });
     assert_eq!(inbox.take_sync(0), Some(8));
@@ -173,7 +186,7 @@ fn positions_that_are_gone_are_told() {
 #[test]
 fn a_new_epoch_starts_over_once() {
     let mut inbox = Inbox::new(Position { epoch: 1, pos: 50 }, Start::Oldest, 400);
-    inbox.begin(&session(2, 3, 6), 50, 0);
+    inbox.begin(&session(2, 3, 6), at(1, 50), 0);
     let at = Position { epoch: 2, pos: 2 };
     assert_eq!(skipped(&mut inbox), Skipped { at, from: 51, to: 2, epoch_changed: true });
     assert_eq!(inbox.take_sync(0), Some(2));
@@ -187,7 +200,7 @@ fn a_new_epoch_starts_over_once() {
 #[test]
 fn a_cursor_above_the_head_starts_over() {
     let mut inbox = Inbox::new(Position { epoch: 1, pos: 50 }, Start::Oldest, 400);
-    inbox.begin(&session(1, 3, 6), 50, 0);
+    inbox.begin(&session(1, 3, 6), at(1, 50), 0);
     assert!(skipped(&mut inbox).epoch_changed);
     assert_eq!(inbox.take_sync(0), Some(2));
 }
@@ -195,11 +208,11 @@ fn a_cursor_above_the_head_starts_over() {
 #[test]
 fn guests_and_those_who_may_not_have_no_inbox() {
     let mut guest = Inbox::new(Position::default(), Start::Oldest, 400);
-    guest.begin(&AuthReply { mid: 0, head: 5, ..AuthReply::default() }, 0, 0);
+    guest.begin(&AuthReply { mid: 0, head: 5, ..AuthReply::default() }, at(0, 0), 0);
     assert!(guest.is_synced());
     assert_eq!(guest.take_sync(0), None);
     let mut refused = Inbox::new(Position { epoch: 1, pos: 5 }, Start::Oldest, 400);
-    refused.begin(&session(1, 1, 6), 5, 0);
+    refused.begin(&session(1, 1, 6), at(1, 5), 0);
     refused.take_sync(0);
     refused.handle_refused(&Refused::parse(br#"{"code":403}"#), 0);
     assert_eq!((refused.is_synced(), refused.take_sync(10_000)), (true, None));
@@ -208,7 +221,7 @@ fn guests_and_those_who_may_not_have_no_inbox() {
 #[test]
 fn an_unavailable_inbox_is_asked_again_later_and_later() {
     let mut inbox = Inbox::new(Position { epoch: 1, pos: 5 }, Start::Oldest, 400);
-    inbox.begin(&session(1, 1, 6), 5, 0);
+    inbox.begin(&session(1, 1, 6), at(1, 5), 0);
     let mut now_ms = 0;
     for wait_ms in [500, 1_000, 2_000, 4_000, 8_000, 8_000] {
         assert_eq!(inbox.take_sync(now_ms), Some(5));
@@ -216,4 +229,18 @@ fn an_unavailable_inbox_is_asked_again_later_and_later() {
         assert_eq!(inbox.take_sync(now_ms + wait_ms - 1), None);
         now_ms += wait_ms;
     }
+}
+
+#[test]
+fn a_suspended_inbox_stands_still_and_reads_on_later() {
+    let mut inbox = live(5);
+    inbox.suspend(true);
+    push(&mut inbox, 6, 0);
+    push(&mut inbox, 7, 0);
+    assert_eq!((inbox.take_sync(9_999), inbox.poll_timeout(), inbox.dropped()), (None, u64::MAX, 2));
+    inbox.suspend(false);
+    assert_eq!(inbox.take_sync(9_999), Some(5));
+    let (header, body) = page(&[6, 7], 7, false);
+    inbox.handle_page(&header, &body, 9_999).unwrap();
+    assert_eq!(applied(&mut inbox), [6, 7]);
 }

@@ -125,3 +125,17 @@ fn a_refusal_goes_to_who_asked() {
     assert!(room.handle_refused(4, &Error::Closed));
     assert_eq!(room.take_tells(), [RoomTells::Answer(7, Err(Error::Closed))]);
 }
+
+#[test]
+fn what_there_was_no_room_for_is_asked_for_again() {
+    let mut room = joined(10);
+    let ext = Extension { pos: 11, conv: room_hash(ROOM), kind: kind::ROOM, ..Extension::default() };
+    assert!(room.misses(&Header { ver: 2, op: 1000, seq: 0, ext }));
+    assert_eq!(room.next(), None);
+    room.resume();
+    assert_eq!(room.next(), Some((ROOM.to_owned(), 10)));
+    let mut without = joined(0);
+    assert!(!without.misses(&Header::default()), "it can't be had again");
+    without.resume();
+    assert_eq!(without.next(), None);
+}

@@ -13,7 +13,7 @@ use crate::core::random::Random;
 
 pub(super) const GROUP: u64 = 900;
 /// How long `cid`s are remembered: short, so that outages outlast it.
-pub(super) const CID_MS: u64 = 240_000;
+pub(super) const CID_MS: u64 = 150_000;
 const PAGE: usize = 7;
 
 /// A conversation as the server sees it.
@@ -193,7 +193,7 @@ impl Server {
 
     fn send(&mut self, session: &mut Session, header: &Header, body: &[u8], sent_ms: u64, now_ms: u64) -> Vec<u8> {
         let ext = &header.ext;
-        let refused = |refusal: Refusal| frame(op::ERROR, header.seq, *ext, refusal.json("", None).as_bytes());
+        let refused = |refusal: Refusal| frame(op::ERROR, header.seq, *ext, refusal.json("", None, None).as_bytes());
         if sent_ms < session.refuse_until_ms {
             return refused(Refusal::Unavailable);
         }
