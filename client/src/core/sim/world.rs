@@ -144,6 +144,9 @@ impl World {
             && now_ms >= core.poll_timeout()
         {
             core.handle_timeout(now_ms);
+            if core.poll_timeout() <= now_ms {
+                return Err(format!("at {now_ms} it wants to be woken at once, and again"));
+            }
         }
         self.carry_out(at)?;
         self.application_turn(at)?;
