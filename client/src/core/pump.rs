@@ -85,7 +85,7 @@ impl Core {
         if !self.inbox.is_synced() {
             return;
         }
-        self.outbox.open(self.limits.cid_ms);
+        self.outbox.open(self.limits.cid_ms, usize::try_from(self.limits.body_bytes).unwrap_or(usize::MAX));
         if !std::mem::replace(&mut self.told_synced, true) {
             self.tell(Event::Synced { head: self.inbox.position().pos });
         }

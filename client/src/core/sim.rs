@@ -6,6 +6,7 @@
 //! and all clients at the head. `CLIENT_SEED=n CLIENT_ROUNDS=1` runs one seed.
 
 mod app;
+mod client;
 mod network;
 mod server;
 mod world;
