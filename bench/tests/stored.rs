@@ -89,8 +89,8 @@ fn send_accounts_for_every_member_of_a_group() {
 
 #[test]
 fn send_finds_the_most_that_is_carried() {
-    let run = good("send --step --sessions 6 --rate 800 --duration 0.2 --warmup 0");
-    assert!(run.figure("messages_per_s_max") > 50.0, "{}", run.text);
+    let run = good("send --step --sessions 6 --rate 100 --duration 0.2 --warmup 0");
+    assert!(run.figure("messages_per_s_max") >= 100.0, "{}", run.text);
     assert_eq!(run.faults(), (0, 0, 0));
     let run = bench(Fault::Refuse, "send --step --sessions 4 --rate 100 --duration 0.2 --warmup 0");
     assert!(run.status == 1 && run.problems().contains("not even the first rate"), "{}", run.text);

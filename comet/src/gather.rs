@@ -145,3 +145,62 @@ impl Gathers {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(slot: u32) -> Key {
+        Key { slot, generation: 1 }
+    }
+
+    fn put(gathers: &mut Gathers, slot: u32, text: &str) {
+        let mut gather = gathers.take(key(slot));
+        gather.put_bytes(Way::Direct, 0, text.as_bytes());
+        gathers.put_back(key(slot), gather);
+    }
+
+    fn texts(gathers: &mut Gathers) -> Vec<(u32, String)> {
+        let all = gathers.drain();
+        let texts = all.iter().flatten().map(|(key, gather)| (key.slot, String::from_utf8_lossy(&gather.bytes).into_owned()));
+        let texts = texts.collect();
+        gathers.recycle(all);
+        texts
+    }
+
+    #[test]
+    fn one_buffer_for_each_session_in_the_order_in_which_they_came_up() {
+        let mut gathers = Gathers::default();
+        for round in 0..3 {
+            assert!(gathers.is_empty());
+            for (slot, text) in [(2, "a"), (1, "b"), (2, "c"), (3, "d"), (1, "e")] {
+                put(&mut gathers, slot, text);
+            }
+            assert_eq!((gathers.is_empty(), gathers.bytes), (false, 5));
+            let early = gathers.remove(key(1)).map(|gather| gather.bytes);
+            assert_eq!((early.as_deref(), gathers.bytes), (Some(&b"be"[..]), 3), "round {round}");
+            assert!(gathers.remove(key(1)).is_none() && gathers.remove(key(9)).is_none());
+            put(&mut gathers, 1, "f");
+            assert_eq!(texts(&mut gathers), [(2, "ac".into()), (3, "d".into()), (1, "f".into())]);
+            assert_eq!(gathers.bytes, 0);
+        }
+    }
+
+    #[test]
+    fn full_by_bytes_and_buffers_that_grew_are_given_back() {
+        let mut gathers = Gathers::default();
+        for slot in 0..100 {
+            put(&mut gathers, slot, &"x".repeat(GATHERED_BYTES_MAX / 100));
+            assert!(!gathers.is_full());
+        }
+        put(&mut gathers, 7, &"x".repeat(100));
+        assert!(gathers.is_full());
+        texts(&mut gathers);
+        assert!(gathers.spare.is_empty(), "large ones are not kept");
+        for slot in 0..100 {
+            put(&mut gathers, slot, "x");
+        }
+        texts(&mut gathers);
+        assert_eq!(gathers.spare.len(), SPARES);
+    }
+}

@@ -5,6 +5,7 @@
 //! link       what a comet asks of logic (a trait that the standalone and a cluster implement)
 //! worker/    one thread: commands · rooms · pushes to all · timers · accepting · reading · writing · ending
 //! session slab wheel outbox gather     a session's slot, and what it has only while it needs it
+//! unanswered                           requests about stored messages whose answers come later
 //! room ring broadcast                  what many sessions get
 //! net/       listeners, TLS, WebSocket codec, PROXY and X-Forwarded-For, whose pages may, three system calls
 //! node       what the workers share: room directory, byte budget, mailboxes

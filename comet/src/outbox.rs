@@ -274,4 +274,45 @@ mod tests {
         assert_eq!(outbox.unwritten(), b"xxkeep");
         assert_eq!(outbox.pushes(), 1);
     }
+
+    #[test]
+    fn what_stands_in_the_inbox_goes_first_and_the_highest_is_owed() {
+        let mut outbox = Outbox::new(0);
+        let inbox = |outbox: &mut Outbox, pos| outbox.push(b"mm", QueuedFrame { len: 2, way: Way::Inbox, expires_at_ms: 0, pos });
+        inbox(&mut outbox, 4);
+        assert_eq!(outbox.advance(1, 0), [0; 5]);
+        inbox(&mut outbox, 6);
+        push(&mut outbox, "dddd", Way::Direct);
+        inbox(&mut outbox, 5);
+        assert!(!outbox.has_lost());
+        assert_eq!(outbox.drop_inbox(), (2, 4), "a torn one is finished");
+        assert!(outbox.has_lost());
+        assert_eq!(outbox.unwritten(), b"mdddd");
+        assert_eq!(outbox.advance(5, 0), [1, 0, 0, 1, 0]);
+        outbox.lose(u64::MAX);
+        assert_eq!(outbox.dropped, 3);
+        let owed: Vec<u64> = outbox.take_owed().map(|hint| hint.pos).collect();
+        assert_eq!((owed, outbox.has_lost(), outbox.take_owed().count()), (vec![u64::MAX], false, 0));
+    }
+
+    #[test]
+    fn of_hints_the_newest_of_each_timeline_waits() {
+        let mut outbox = Outbox::new(0);
+        let hint = |kind, conv, conv_pos| Extension { kind, conv, conv_pos, ..Extension::default() };
+        for hint in [hint(3, 1, 1), hint(3, 2, 1), hint(2, 1, 7), hint(3, 1, 2)] {
+            assert!(outbox.owe(hint));
+        }
+        outbox.owe(Extension { pos: 8, ..Extension::default() });
+        outbox.owe(Extension { pos: 7, ..Extension::default() });
+        let owed: Vec<Extension> = outbox.take_owed().collect();
+        let head = Extension { pos: 8, ..Extension::default() };
+        assert_eq!(owed, [hint(3, 2, 1), hint(2, 1, 7), hint(3, 1, 2), head]);
+        for conv in 1..=HINTS_MAX as u64 {
+            assert!(outbox.owe(hint(3, conv, 1)));
+        }
+        assert!(outbox.owe(hint(3, 1, 2)), "one that is there makes no difference");
+        assert!(!outbox.owe(hint(3, 0, 1)));
+        let convs: Vec<u64> = outbox.take_owed().map(|hint| hint.conv).collect();
+        assert_eq!((convs.len(), convs.first(), convs.last()), (HINTS_MAX, Some(&3), Some(&0)));
+    }
 }

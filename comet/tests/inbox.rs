@@ -93,6 +93,7 @@ fn a_classic_session_gets_messages_of_others_that_it_accepts() {
             test.push_inbox("k", 3, filtered);
         }
         test.push_inbox("k", 4, message(4, "hello"));
+        test.settle(test.addr("k"));
         let got = client.next_frame();
         assert_eq!((got.header.op, got.header.ver, got.header_len, got.wrapped), (op::SEND_MSG, 1, 16, wire.websocket));
         assert_eq!(got.body, b"hello");
@@ -112,15 +113,31 @@ fn who_has_no_inbox_gets_nothing_of_one() {
             let mut client = test.login(wire, &Auth { mid, ..auth_in("guest", "", &[op::SEND_MSG]) });
             test.push_inbox("guest", 1, message(1, "x"));
             test.push_inbox("guest", 1, hint(0, 0));
+            test.settle(test.addr("guest"));
             assert_eq!(client.heartbeat(), 0);
         }
     }
+    assert_eq!(test.dropped(Drop::Filtered), 16);
+}
+
+#[test]
+fn where_nothing_is_stored_messages_are_pushed_as_if_they_were_not() {
+    let test = TestComet::start(config());
     for wire in EXTENDED {
-        let mut client = test.login(wire, &auth_in("no store", "", &[op::SEND_MSG]));
-        test.push_inbox("no store", 1, message(1, "x"));
-        assert_eq!(client.heartbeat(), 0);
+        let mut client = test.login(wire, &auth_in("k", "", &[op::SEND_MSG]));
+        let before = test.dropped(Drop::Filtered);
+        for filtered in [Push { kind: kind::EVENT, ..message(1, "") }, Push { from: 42, ..message(2, "") }, hint(0, 0)] {
+            test.push_inbox("k", 1, filtered);
+        }
+        test.push_inbox("k", 1, Push { op: 1000, ..message(3, "not accepted") });
+        test.push_inbox("k", 2, message(4, "hello"));
+        let got = client.next_frame();
+        let ext = Extension { id: 1004, conv: 7, conv_pos: 4, from: 7, cid: 5, kind: kind::DIRECT, ..Extension::default() };
+        assert_eq!((got.header.op, got.header.ext, got.body.as_slice()), (op::SEND_MSG, ext, &b"hello"[..]));
+        test.settle(test.addr("k"));
+        assert_eq!(test.dropped(Drop::Filtered), before + 4);
+        assert_eq!(client.request(op::HEARTBEAT, b"").header.ext, Extension::default());
     }
-    assert_eq!(test.dropped(Drop::Filtered), 18);
 }
 
 #[test]

@@ -13,15 +13,23 @@ mod delivery;
 mod door;
 #[path = "expiry.rs"]
 mod expiry;
+#[path = "inbox.rs"]
+mod inbox;
 #[path = "lifecycle.rs"]
 mod lifecycle;
 #[path = "limits.rs"]
 mod limits;
 #[path = "noise.rs"]
 mod noise;
+#[path = "room_recovery.rs"]
+mod room_recovery;
 #[path = "sessions.rs"]
 mod sessions;
 #[path = "slow_clients.rs"]
 mod slow_clients;
+#[path = "slow_inboxes.rs"]
+mod slow_inboxes;
+#[path = "stored.rs"]
+mod stored;
 #[path = "websocket.rs"]
 mod websocket;

@@ -297,6 +297,32 @@ fn after_a_send_that_failed_those_received_behind_it_are_not_taken() {
     }
 }
 
+/// Far more than waits here: the rest is in the socket.
+#[test]
+fn a_failure_fails_what_the_socket_holds_too() {
+    let test = start();
+    for wire in EXTENDED {
+        let mut client = test.login(wire, &auth("k"));
+        let first = test.logic.store.asked().len();
+        let body = vec![b'x'; 2000];
+        for cid in 1..=180 {
+            let frame = client.frame_with(op::SEND_MSG, cid, to_peer(cid as u64), &body);
+            client.send(&frame);
+        }
+        wait_asked(&test, first + 64);
+        eventually("as much waits as may", || test.comet.queued_bytes() > 128 * 1024);
+        for nth in 0..64 {
+            test.logic.store.answer(first + nth, refused(Refusal::Unavailable));
+        }
+        for cid in 1..=180 {
+            expect_refused(&mut client, cid, "UNAVAILABLE");
+        }
+        assert_eq!(test.logic.store.asked().len(), first + 64);
+        drop(client);
+        test.assert_empty();
+    }
+}
+
 #[test]
 fn a_failure_that_is_known_at_once_fails_what_was_read_with_it() {
     let test = start();

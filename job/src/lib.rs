@@ -6,6 +6,8 @@
 //!                                    Routes: who is online, and where       else: QueuedLane = queue + thread + transport
 //! ```
 //!
+//! Stored messages take a way of their own, through the store: [`inbox`]. They share routes and lanes.
+//!
 //! [`dispatch`] decides who gets what, [`lane`] is the way to one comet, [`driver`] joins both to the log, and [`metrics`]
 //! counts: every session, key, user or comet that a push was for ends as a delivery or as a drop with a reason.
 //!

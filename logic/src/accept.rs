@@ -2,27 +2,37 @@
 //! log has them.
 
 mod check;
+mod complete;
 pub(crate) mod fingerprint;
+mod record;
 mod retries;
+mod sent;
+mod stored;
 
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use bytes::Bytes;
-use perseid_log::{AppendError, EventLog, Offset, Topic};
-use perseid_protocol::trace::{Open, Trace};
-use perseid_rpc::{PushMsg, PushType};
+use perseid_log::{AppendError, EventLog, Topic};
+use perseid_protocol::trace::Trace;
+use perseid_rpc::{PushMsg, PushPriority};
 use perseid_store::SessionRegistry;
 use prost::Message;
 use tokio::sync::oneshot;
 
 use crate::config::Config;
+use crate::inbox::Inbox;
 use crate::metrics::{Metrics, TargetKind};
 use crate::nodes::Nodes;
 use crate::reason::Reason;
 use crate::snowflake::{LEAD_MS_MAX, Snowflake};
 use crate::traces::Traces;
+use complete::Completion;
+use record::Accepted;
 use retries::{Claim, Retries, RetryKey};
+use sent::SentTables;
+
+pub use sent::{Sent, SentTo};
 
 /// When to try again after the log had no room, ms.
 const RETRY_AFTER_MS: u64 = 1_000;
@@ -34,6 +44,10 @@ pub enum Target {
     Keys(Vec<String>),
     /// Users, with all their sessions. The same mid twice counts once.
     Mids(Vec<i64>),
+    /// Users, through their inboxes. The same mid twice counts once.
+    Notice(Vec<i64>),
+    /// The members of a group or channel, through its timeline.
+    Group(u64),
     /// A room, `type://id`.
     Room(String),
     /// Every session.
@@ -49,6 +63,8 @@ impl Target {
         match self {
             Self::Keys(_) => TargetKind::Keys,
             Self::Mids(_) => TargetKind::Mids,
+            Self::Notice(_) => TargetKind::Notice,
+            Self::Group(_) => TargetKind::Group,
             Self::Room(_) => TargetKind::Room,
             Self::All { .. } => TargetKind::All,
         }
@@ -74,6 +90,29 @@ pub struct PushRequest {
     pub account: String,
     /// The trace of the request that brought it, if its caller told or it is sampled.
     pub trace: Option<Trace>,
+    /// How much it matters.
+    pub priority: PushPriority,
+    /// A later push to the same target with the same key replaces this one where it was not delivered yet. Only for what is not
+    /// stored; at most 64 bytes.
+    pub collapse: Option<String>,
+}
+
+impl PushRequest {
+    /// An empty push of the operation 1000 to `target`.
+    pub const fn to(target: Target) -> Self {
+        Self {
+            target,
+            op: 1000,
+            body: Bytes::new(),
+            id: None,
+            ttl_ms: 0,
+            from: 0,
+            account: String::new(),
+            trace: None,
+            priority: PushPriority::Normal,
+            collapse: None,
+        }
+    }
 }
 
 /// The log has the push.
@@ -96,6 +135,18 @@ pub enum PushError {
     /// More bytes or targets than allowed.
     #[error("{0}")]
     TooLarge(String),
+    /// There is no such group.
+    #[error("there is no such group: PUT /v1/groups/{{id}} makes it")]
+    NoGroup,
+    /// `from` is no member of the group.
+    #[error("from is no member of the group: add it, or leave from out and send as the system")]
+    NotMember,
+    /// `from` may not write there.
+    #[error("{0}")]
+    Denied(String),
+    /// This node does not do that.
+    #[error("this node keeps no messages: leave store out, and the push goes to who is online")]
+    NoStore,
     /// The idempotency key came with another request.
     #[error("this id was used for another message: send each message with an id of its own")]
     Conflict,
@@ -124,6 +175,10 @@ impl PushError {
         match self {
             Self::BadRequest(_) => Reason::BadRequest,
             Self::TooLarge(_) => Reason::TooLarge,
+            Self::NoGroup => Reason::NotFound,
+            Self::NotMember => Reason::NotMember,
+            Self::Denied(_) => Reason::PermissionDenied,
+            Self::NoStore => Reason::Unsupported,
             Self::Conflict => Reason::Conflict,
             Self::RateLimited { .. } => Reason::RateLimited,
             Self::Unavailable { .. } => Reason::Unavailable,
@@ -163,11 +218,13 @@ pub struct Accept {
     bounds: RwLock<check::Bounds>,
     shared: Arc<Shared>,
     traces: Traces,
+    inbox: Option<Arc<Inbox>>,
 }
 
 /// What the log's thread needs when it is done with a push.
 struct Shared {
     retries: Mutex<Retries>,
+    sent: Mutex<SentTables>,
     metrics: Arc<Metrics>,
 }
 
@@ -175,6 +232,11 @@ impl Shared {
     fn retries(&self) -> MutexGuard<'_, Retries> {
         // Every change is whole before anything in it could panic.
         self.retries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn sent(&self) -> MutexGuard<'_, SentTables> {
+        // As above.
+        self.sent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -217,9 +279,16 @@ impl Accept {
             nodes,
             ids: Arc::new(Snowflake::new(config.snowflake_worker)),
             bounds: RwLock::new(check::Bounds::of(config)),
-            shared: Arc::new(Shared { retries, metrics }),
+            shared: Arc::new(Shared { retries, sent: Mutex::default(), metrics }),
             traces: Traces::default(),
+            inbox: None,
         }
+    }
+
+    /// Stores what is to be stored.
+    #[must_use]
+    pub fn keeping(self, inbox: Arc<Inbox>) -> Self {
+        Self { inbox: Some(inbox), ..self }
     }
 
     /// Makes spans for pushes that are sampled.
@@ -237,6 +306,11 @@ impl Accept {
     /// Where message ids come from: whoever makes messages takes them from here.
     pub const fn ids(&self) -> &Arc<Snowflake> {
         &self.ids
+    }
+
+    /// What was sent under an id, if that was within a day and there is memory for it.
+    pub fn sent(&self, id: u64, now_ms: u64) -> Option<Sent> {
+        self.shared.sent().get(id, now_ms).cloned()
     }
 
     /// Goes on with other bounds for pushes.
@@ -278,35 +352,59 @@ impl Accept {
 
     fn try_submit(&self, mut request: PushRequest, now_ms: u64) -> Result<Pending, PushError> {
         check::check(&mut request, &self.bounds())?;
+        let way = self.way(&request.target)?;
+        if let Way::Stored(inbox) | Way::Group(inbox, _) = way {
+            check::stored(&request, inbox.config().body_bytes_max)?;
+        }
         let issued = self.ids.next(now_ms);
         if issued.lead_ms > LEAD_MS_MAX {
             return Err(PushError::RateLimited { retry_after_ms: issued.lead_ms });
         }
-        let kind = request.target.kind();
         let answer = PushAnswer { id: issued.id, duplicate: false, recipients: self.recipients(&request.target) };
         let hash = request.id.as_ref().map_or(0, |_| fingerprint::of(&request));
-        let retry = request.id.as_ref().map(|id| RetryKey::new(&request.account, id));
-        let trace = request.trace;
-        let (key, mut push) = into_record(request, answer, hash, now_ms);
-        check::encoded(&push)?;
-
+        let mut push = Accepted { request, answer, hash, now_ms, done: 0 };
+        if matches!(way, Way::Transient) {
+            check::encoded(&push.request)?;
+        }
+        let retry = push.retry_key(&self.shared);
         if let Some(retry) = &retry {
             match self.shared.retries().claim(retry, hash, now_ms) {
                 Claim::First => {}
+                Claim::Resume { id, done } => (push.answer.id, push.done) = (id, done),
                 Claim::Answered(answer) => return Ok(self.superseded(State::Answered(Ok(answer)))),
                 Claim::Waiting(outcome) => return Ok(self.superseded(State::Waiting(outcome))),
                 Claim::Conflict => return Err(PushError::Conflict),
             }
         }
         let (tell, told) = oneshot::channel();
-        let span = self.traces.append(trace);
+        let span = self.traces.append(push.request.trace);
         if let Some(span) = &span {
-            push.trace = record_of(span.context());
+            push.request.trace = Some(span.context());
         }
-        let completion = Completion { shared: self.shared.clone(), retry, tell: Some(tell), answer, kind, now_ms, span };
+        let completion = Completion::new(self.shared.clone(), retry, tell, &push, span);
+        match way {
+            Way::Transient => self.write_transient(push, completion),
+            Way::Stored(_) => self.write_notice(&push, completion),
+            Way::Room => self.write_room(push, completion),
+            Way::Group(inbox, group) => Self::write_group(inbox.clone(), self.log.clone(), group, push, completion),
+        }
+        Ok(Pending(State::Waiting(told)))
+    }
+
+    fn write_transient(&self, push: Accepted, completion: Completion) {
+        let (key, push) = push.into_transient();
         let value = Bytes::from(push.encode_to_vec());
         self.log.append(Topic::Push, key.as_bytes(), value, Box::new(move |result| completion.finish(result)));
-        Ok(Pending(State::Waiting(told)))
+    }
+
+    /// How a push gets to its target.
+    fn way(&self, target: &Target) -> Result<Way<'_>, PushError> {
+        match target {
+            Target::Notice(_) => self.inbox.as_ref().map(Way::Stored).ok_or(PushError::NoStore),
+            Target::Group(group) => self.inbox.as_ref().map(|inbox| Way::Group(inbox, *group)).ok_or(PushError::NoStore),
+            Target::Room(room) if self.inbox.as_ref().is_some_and(|inbox| inbox.config().room_keeps(room) > 0) => Ok(Way::Room),
+            _ => Ok(Way::Transient),
+        }
     }
 
     /// Another request has the same idempotency key, and answers for this one too.
@@ -318,111 +416,27 @@ impl Accept {
     fn recipients(&self, target: &Target) -> u64 {
         match target {
             Target::Keys(keys) => keys.len() as u64,
-            Target::Mids(mids) => mids.len() as u64,
+            Target::Mids(mids) | Target::Notice(mids) => mids.len() as u64,
+            // Counted when the store was asked.
+            Target::Group(_) => 0,
             Target::Room(room) => self.nodes.room_online(room),
             Target::All { .. } => self.registry.counts().sessions,
         }
     }
 }
 
-/// The record of a push, and the key that orders it: as goim orders them.
-fn into_record(request: PushRequest, answer: PushAnswer, hash: u64, now_ms: u64) -> (String, PushMsg) {
-    let mut push = PushMsg {
-        operation: request.op,
-        msg: request.body,
-        id: answer.id,
-        expire_at_ms: if request.ttl_ms == 0 { 0 } else { now_ms.saturating_add(request.ttl_ms) },
-        from: request.from,
-        trace: request.trace.map(record_of).unwrap_or_default(),
-        ..PushMsg::default()
-    };
-    let first = match request.target {
-        Target::Keys(keys) => {
-            push.keys = keys;
-            push.keys.first().cloned().unwrap_or_default()
-        }
-        Target::Mids(mids) => {
-            push.mids = mids;
-            push.mids.first().map(ToString::to_string).unwrap_or_default()
-        }
-        Target::Room(room) => {
-            push.set_type(PushType::Room);
-            push.room.clone_from(&room);
-            room
-        }
-        Target::All { speed } => {
-            push.set_type(PushType::Broadcast);
-            push.speed = i32::try_from(speed).unwrap_or(i32::MAX);
-            request.op.to_string()
-        }
-    };
-    if let Some(id) = request.id {
-        push.idem = id;
-        push.account = request.account;
-        push.hash = hash;
-        push.recipients = answer.recipients;
-    }
-    (first, push)
+/// How a push gets to its target.
+enum Way<'a> {
+    /// To who is online.
+    Transient,
+    /// Through inboxes.
+    Stored(&'a Arc<Inbox>),
+    /// Through the timeline of a group.
+    Group(&'a Arc<Inbox>, u64),
+    /// Through a room that keeps its last frames.
+    Room,
 }
 
-fn record_of(trace: Trace) -> Bytes {
-    Bytes::copy_from_slice(&trace.to_record())
-}
-
-/// What happens when the log is done with a push, on the log's thread. Dropped unfinished, it says that the outcome is
-/// unknown.
-struct Completion {
-    shared: Arc<Shared>,
-    retry: Option<RetryKey>,
-    tell: Option<oneshot::Sender<Outcome>>,
-    answer: PushAnswer,
-    kind: TargetKind,
-    now_ms: u64,
-    span: Option<Open>,
-}
-
-impl Completion {
-    fn finish(mut self, result: Result<Offset, AppendError>) {
-        match result {
-            Ok(offset) => {
-                self.shared.metrics.pushed(self.kind);
-                if let Some(span) = &mut self.span {
-                    span.set("perseid.push.id", self.answer.id);
-                    span.set("perseid.log.offset", offset);
-                }
-                self.settle(Ok(self.answer));
-            }
-            Err(error) => self.settle(Err(error.into())),
-        }
-    }
-
-    fn settle(&mut self, outcome: Outcome) {
-        let Some(tell) = self.tell.take() else { return };
-        if let Some(mut span) = self.span.take() {
-            span.end_with(outcome.as_ref().err().map(|error| error.reason().word()));
-        }
-        if let Err(error) = &outcome {
-            self.shared.metrics.refused(error.reason());
-        }
-        if let Some(retry) = self.retry.take() {
-            let (waiting, evicted) = self.shared.retries().settle(&retry, outcome.as_ref().ok(), self.now_ms);
-            self.shared.metrics.idempotency_evicted(evicted);
-            for other in waiting {
-                let duplicate = outcome.clone().map(|answer| PushAnswer { duplicate: true, ..answer });
-                // Whoever has gone needs no answer.
-                let _ = other.send(duplicate);
-            }
-        }
-        let _ = tell.send(outcome);
-    }
-}
-
-impl Drop for Completion {
-    fn drop(&mut self) {
-        self.settle(Err(forgotten()));
-    }
-}
-
-fn forgotten() -> PushError {
+pub(crate) fn forgotten() -> PushError {
     PushError::Unknown("the log stopped before it answered: it is unknown whether the push was written".to_owned())
 }

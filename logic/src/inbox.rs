@@ -1,13 +1,14 @@
 //! Stored messages: what clients ask of them, and what opening an inbox tells.
 //!
-//! A request is read ([`ask`], pure), the store is asked, and what has to be kept is written to the log; the answer comes when the log
-//! has it. Nothing here changes the store but acknowledgements: that is for whoever projects the log.
+//! A request is read ([`ask`], pure), the store is asked, and what has to be kept is written to the log; the answer comes when
+//! the log has it. Nothing here changes the store but acknowledgements: that is for whoever projects the log.
 //!
 //! A store in the process answers at once, and then a send costs no task: its answer comes on the log's thread. What has to be
 //! waited for runs on the runtime that this was made with.
 
 mod answer;
 mod ask;
+mod change;
 mod ephemeral;
 mod frames;
 mod greeting;
@@ -44,7 +45,9 @@ use write::Next;
 
 pub use answer::{Answerer, StoredOutcome, StoredRefusal, StoredReply, Thread};
 pub use ask::StoredRequest;
+pub(crate) use ask::{LIMIT_MAX, POSITION_MAX};
 pub use greeting::{Greeting, RoomTail};
+pub(crate) use wait::{EFFECT_MS, until};
 
 /// Where frames go that are never stored.
 pub trait Relay: Send + Sync + 'static {
@@ -138,6 +141,11 @@ impl Inbox {
     /// What is stored.
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.parts.store
+    }
+
+    /// Runs what has to be waited for.
+    pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.parts.runtime.spawn(work);
     }
 
     /// Takes back what the log knows of the life before: ids go on ascending, and nobody misses a read mark that was about to be

@@ -1,7 +1,7 @@
 //! Logic: who a client is, who is online, and the push API for business services.
 //!
-//! Reading order: [`service`] (what comets ask), [`inbox`] (stored messages), [`auth`] and [`nodes`] (ports), [`accept`] (the one way in for pushes),
-//! [`api`] (HTTP: goim's routes and v1; v1 over gRPC), [`mod@serve`] (the listener), [`metrics`].
+//! Reading order: [`service`] (what comets ask), [`inbox`] (stored messages), [`auth`] and [`nodes`] (ports), [`accept`] (the
+//! one way in for pushes), [`api`] (HTTP: goim's routes and v1; v1 over gRPC), [`mod@serve`] (the listener), [`metrics`].
 //!
 //! **Invariants**: a push is answered as accepted only after the event log has it; all APIs push through
 //! [`Accept`], and clients send through [`Inbox`]; time comes in as an argument, but in [`api`] and where

@@ -73,10 +73,29 @@ labels!(
         Node => "node",
         Drain => "drain",
         DrainProgress => "drain_progress",
-        Later => "later",
+        Message => "message",
+        Inbox => "inbox",
+        Block => "block",
+        Unblock => "unblock",
+        Group => "group",
+        GroupPut => "group_put",
+        GroupDelete => "group_delete",
+        GroupConvert => "group_convert",
+        GroupMembers => "group_members",
+        GroupMessages => "group_messages",
         Events => "events",
         GrpcPush => "grpc_push",
         GrpcPushBatch => "grpc_push_batch",
+        GrpcGetMessage => "grpc_get_message",
+        GrpcGetInbox => "grpc_get_inbox",
+        GrpcBlock => "grpc_block",
+        GrpcUnblock => "grpc_unblock",
+        GrpcGetGroup => "grpc_get_group",
+        GrpcPutGroup => "grpc_put_group",
+        GrpcDeleteGroup => "grpc_delete_group",
+        GrpcConvertGroup => "grpc_convert_group",
+        GrpcChangeMembers => "grpc_change_members",
+        GrpcListGroupMessages => "grpc_list_group_messages",
         GrpcGetUser => "grpc_get_user",
         GrpcUsersOnline => "grpc_users_online",
         GrpcKick => "grpc_kick",
@@ -94,7 +113,7 @@ labels!(
 
 labels!(
     /// Whom a push is for.
-    TargetKind { Keys => "keys", Mids => "mids", Room => "room", All => "all" }
+    TargetKind { Keys => "keys", Mids => "mids", Notice => "notice", Group => "group", Room => "room", All => "all" }
 );
 
 labels!(

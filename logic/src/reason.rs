@@ -13,10 +13,14 @@ pub enum Reason {
     PermissionDenied,
     /// There is no such thing.
     NotFound,
+    /// The user is no member of the group.
+    NotMember,
     /// The path is right, the method is not.
     MethodNotAllowed,
     /// The idempotency key came with another request before.
     Conflict,
+    /// What was asked for is not kept any more.
+    TooOld,
     /// Larger than allowed.
     TooLarge,
     /// This node is not known by the name in `Host`.
@@ -33,14 +37,16 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, in the order of their discriminants.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::BadRequest,
         Self::Unauthenticated,
         Self::TokenExpired,
         Self::PermissionDenied,
         Self::NotFound,
+        Self::NotMember,
         Self::MethodNotAllowed,
         Self::Conflict,
+        Self::TooOld,
         Self::TooLarge,
         Self::Misdirected,
         Self::RateLimited,
@@ -57,8 +63,10 @@ impl Reason {
             Self::TokenExpired => "TOKEN_EXPIRED",
             Self::PermissionDenied => "PERMISSION_DENIED",
             Self::NotFound => "NOT_FOUND",
+            Self::NotMember => "NOT_MEMBER",
             Self::MethodNotAllowed => "METHOD_NOT_ALLOWED",
             Self::Conflict => "CONFLICT",
+            Self::TooOld => "TOO_OLD",
             Self::TooLarge => "TOO_LARGE",
             Self::Misdirected => "MISDIRECTED",
             Self::RateLimited => "RATE_LIMITED",
@@ -74,9 +82,10 @@ impl Reason {
             Self::BadRequest => 400,
             Self::Unauthenticated | Self::TokenExpired => 401,
             Self::PermissionDenied => 403,
-            Self::NotFound => 404,
+            Self::NotFound | Self::NotMember => 404,
             Self::MethodNotAllowed => 405,
             Self::Conflict => 409,
+            Self::TooOld => 410,
             Self::TooLarge => 413,
             Self::Misdirected => 421,
             Self::RateLimited => 429,
@@ -94,8 +103,10 @@ impl Reason {
             Self::TokenExpired => "The time of the token is over",
             Self::PermissionDenied => "Not allowed",
             Self::NotFound => "There is no such thing",
+            Self::NotMember => "Not a member of the group",
             Self::MethodNotAllowed => "The method does not fit the path",
-            Self::Conflict => "The id was used for another message",
+            Self::Conflict => "It is something else already",
+            Self::TooOld => "That is not kept any more",
             Self::TooLarge => "The request is too large",
             Self::Misdirected => "This node has another name",
             Self::RateLimited => "Too much, too fast",

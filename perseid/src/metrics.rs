@@ -3,6 +3,7 @@
 //! Names follow `perseid_<part>_<what>`; durations are histograms in seconds, never summaries, so that nodes add up.
 
 mod events;
+mod inbox;
 mod wire;
 
 use std::fmt;
@@ -66,6 +67,7 @@ impl Collector for Everything {
         if let Some(event_log) = &self.0.log {
             logic(&mut out, &self.0)?;
             job(&mut out, &self.0)?;
+            inbox::put(&mut out, &self.0)?;
             log(&mut out, &**event_log)?;
             events::put(&mut out, &self.0)?;
         }

@@ -69,8 +69,6 @@ impl Standalone {
     /// # Errors
     /// A listener that can't be bound, a data directory that can't be opened: said in one line. Nothing is left running.
     pub fn start(settings: Settings, level: LogLevel) -> Result<Self> {
-        // Before anything is opened that has something to tell: a mistake in there is one line.
-        let certificates = certificates::load(&settings, None)?;
         let ground = Ground::open(&settings)?;
         let telling = Telling::prepare(&settings, ground.embedded.clone())?;
         let lanes = Lanes::from(Vec::new());
@@ -79,6 +77,7 @@ impl Standalone {
         let wire = Wiring::bind(&settings, &logic, &lanes)?;
         let link =
             Link { logic: logic.clone(), runtime: Handle::current(), comets: wire.comets.clone(), inbox: stored.inbox.clone() };
+        let certificates = certificates::load(&settings, None)?;
         let comet = ground.comet(&settings, certificates.clone(), link)?;
         ground.job(&comet, lanes)?;
         let stored = stored.start(&comet)?;

@@ -118,9 +118,9 @@ pub struct SessionAddr {
 pub enum Target {
     /// One session; filtered by what it accepts.
     Session(SessionAddr),
-    /// What one session's user has in the inbox. An extended session gets it whatever it accepts, once it is live; a classic
-    /// one as [`Target::Session`], if the push is no event and of another user. A push with the operation HEAD is a hint:
-    /// extended sessions alone get it.
+    /// What one session's user has in the inbox. An extended session gets it whatever it accepts, once it is live; a session
+    /// without an inbox (a classic one, or of a node that keeps no messages) as [`Target::Session`], if the push is no event and
+    /// of another user. A push with the operation HEAD is a hint: sessions with an inbox alone get it.
     Inbox {
         /// The session.
         session: SessionAddr,

@@ -16,6 +16,8 @@ mod history;
 mod kills;
 #[path = "stored_contract/model.rs"]
 mod model;
+#[path = "stored_contract/retention.rs"]
+mod retention;
 
 use dice::{Dice, Seed};
 use folded::{Fold, compare, prepare, tight};
@@ -40,6 +42,8 @@ on_every_store!(
     what_is_taken_back_is_gone_and_stays_where_it_stood,
     who_may_write,
     cursors_go_forward_only,
+    positions_that_were_lost_make_a_new_epoch,
+    a_read_never_answers_below_what_a_step_has_answered,
 );
 
 /// A history in batches, now and then a part of it again.

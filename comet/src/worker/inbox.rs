@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use perseid_protocol::frame::{Extension, kind};
+use perseid_protocol::frame::{Extension, flag, kind};
 use perseid_protocol::op;
 use perseid_protocol::push::{Drop, Push};
 use perseid_protocol::session::server::Phase;
@@ -80,8 +80,7 @@ impl Worker {
         let metrics = &self.env.metrics;
         let Some(slot) = self.sessions.get_mut(key) else { return metrics.drop_pushes(Drop::Offline, 1) };
         match slot.rules.phase() {
-            Phase::Live if !slot.rules.is_extended() => return self.push_classic(key, push, traced),
-            Phase::Live if slot.rules.inbox() == Inbox::None => return metrics.drop_pushes(Drop::Filtered, 1),
+            Phase::Live if slot.rules.inbox() == Inbox::None => return self.push_without_inbox(key, push, conv, traced),
             Phase::Live => {}
             // Whether it will have an inbox is not known yet.
             Phase::Authenticating if slot.rules.is_extended() => {
@@ -101,12 +100,16 @@ impl Worker {
         }
     }
 
-    /// A classic session can't tell events from messages, and knows what its own user sent.
-    fn push_classic(&mut self, key: Key, push: &Push, traced: Option<&Arc<Traced>>) {
+    /// A session without an inbox gets messages of others, filtered, as if they were not stored: a position is nothing to it.
+    fn push_without_inbox(&mut self, key: Key, push: &Push, conv: u64, traced: Option<&Arc<Traced>>) {
         let Some(slot) = self.sessions.get_mut(key) else { return };
         let own = push.from != 0 && u64::try_from(slot.mid) == Ok(push.from);
         if push.op == op::HEAD || push.kind == kind::EVENT || own || slot.mid <= 0 {
             return self.env.metrics.drop_pushes(Drop::Filtered, 1);
+        }
+        if slot.rules.is_extended() {
+            let transient = Push { conv, pos: 0, flags: push.flags & !flag::STORED, ..push.clone() };
+            return self.push_direct(key, &transient, traced);
         }
         self.push_direct(key, push, traced);
     }

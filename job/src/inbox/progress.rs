@@ -123,6 +123,8 @@ pub struct Progress {
     shown: u64,
     /// The first offset that is not applied.
     next: u64,
+    /// Buckets that nothing comes to have to get beyond `shown` too: until then the store does not trust what it knows.
+    raise: bool,
     state: State,
     dead: Vec<(u64, Senseless)>,
 }
@@ -131,7 +133,7 @@ impl Progress {
     /// A partition of which nothing is known yet. Of `store` only the buckets are asked.
     pub fn new(partition: u32, store: Arc<dyn Store>, keep: RoomKeep) -> Self {
         let chain = Chain { partition, ..Chain::default() };
-        Self { store, keep, chain, shown: 0, next: 0, state: State::Load, dead: Vec::new() }
+        Self { store, keep, chain, shown: 0, next: 0, raise: false, state: State::Load, dead: Vec::new() }
     }
 
     /// The first offset that is not applied; 0: not known yet.
@@ -210,6 +212,10 @@ impl Progress {
         if !self.chain.holds(loaded) {
             return self.begin(loaded, ends, now_ms);
         }
+        self.raise_idle();
+    }
+
+    fn raise_idle(&mut self) {
         let low_water = self.next.saturating_sub(1);
         let buckets: VecDeque<_> = self.chain.idle(low_water).into();
         // With steps without items, under the same checks as every other: a bare order to move a guard could pass over what its
@@ -242,6 +248,7 @@ impl Progress {
                 self.chain.guards = std::mem::take(&mut plan.guards);
                 self.shown = plan.prepare.shown;
                 self.next = plan.start;
+                self.raise = self.next <= self.shown;
                 self.state = State::Records;
                 if unsure.is_empty() { Follows::Nothing } else { Follows::Unsure(unsure) }
             }
@@ -329,6 +336,10 @@ impl Progress {
         applied.dones.sort_by_key(|done| done.offset);
         self.next = applied.upto + 1;
         self.state = State::Records;
+        if self.raise && self.next > self.shown {
+            self.raise = false;
+            self.raise_idle();
+        }
         Follows::Applied(applied)
     }
 
@@ -343,3 +354,6 @@ impl Progress {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -89,6 +89,10 @@ impl Hands {
         hands
     }
 
+    pub(crate) fn put(&self, now_ms: u64) {
+        self.0.store(now_ms, Ordering::Relaxed);
+    }
+
     pub(crate) fn clock(&self) -> perseid_log::Clock {
         let hands = Arc::clone(&self.0);
         Arc::new(move || hands.load(Ordering::Relaxed))

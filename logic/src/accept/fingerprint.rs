@@ -3,6 +3,8 @@
 //! It stands in the log, so that it holds over a restart: what it gives for a request may never change. It is no defence: an
 //! account that looks for two requests with one fingerprint only fools itself.
 
+use perseid_rpc::PushPriority;
+
 use super::{PushRequest, Target};
 
 const SEED: u64 = 0x9e37_79b9_7f4a_7c15;
@@ -30,11 +32,29 @@ pub(super) fn of(request: &PushRequest) -> u64 {
             mix.number(4);
             mix.number(u64::from(*speed));
         }
+        Target::Notice(mids) => {
+            mix.number(7);
+            mix.number(mids.len() as u64);
+            mids.iter().for_each(|mid| mix.number(mid.cast_unsigned()));
+        }
+        Target::Group(group) => {
+            mix.number(8);
+            mix.number(*group);
+        }
     }
     mix.number(u64::from(request.op.cast_unsigned()));
     mix.number(request.ttl_ms);
     mix.number(request.from);
     mix.bytes(&request.body);
+    // Came later: what stands in logs was made without them.
+    if request.priority != PushPriority::Normal {
+        mix.number(9);
+        mix.number(request.priority as u64);
+    }
+    if let Some(collapse) = &request.collapse {
+        mix.number(10);
+        mix.bytes(collapse.as_bytes());
+    }
     mix.0
 }
 
@@ -44,6 +64,15 @@ pub(crate) fn of_body(body: &[u8]) -> u64 {
     mix.number(5);
     mix.bytes(body);
     mix.0
+}
+
+/// An account's idempotency key as records and stores know it; never 0.
+pub(crate) fn of_key(account: &str, id: &str) -> u64 {
+    let mut mix = Mix(SEED);
+    mix.number(6);
+    mix.bytes(account.as_bytes());
+    mix.bytes(id.as_bytes());
+    mix.0.max(1)
 }
 
 struct Mix(u64);
@@ -72,7 +101,7 @@ mod tests {
     use std::collections::HashSet;
 
     fn request(target: Target, op: i32, body: &'static str) -> PushRequest {
-        PushRequest { target, op, body: body.into(), id: None, ttl_ms: 0, from: 0, account: String::new(), trace: None }
+        PushRequest { op, body: body.into(), ..PushRequest::to(target) }
     }
 
     /// Stands in logs: may never change.
@@ -101,6 +130,12 @@ mod tests {
             request(Target::Keys(vec!["a".into(), "b".into()]), 1000, ""),
             PushRequest { ttl_ms: 1, ..base.clone() },
             PushRequest { from: 1, ..base.clone() },
+            PushRequest { priority: PushPriority::High, ..base.clone() },
+            PushRequest { priority: PushPriority::Low, ..base.clone() },
+            PushRequest { collapse: Some(String::new()), ..base.clone() },
+            PushRequest { collapse: Some("a".into()), ..base.clone() },
+            request(Target::Notice(vec![1]), 1000, "hi"),
+            request(Target::Group(1), 1000, "hi"),
         ];
         let different: HashSet<u64> = others.iter().map(of).collect();
         assert_eq!(different.len(), others.len());

@@ -27,6 +27,12 @@ impl RetryKey {
         Self(format!("{}:{account}{id}", account.len()).into())
     }
 
+    /// The key as records of stored messages have it: all that is known of it after a restart.
+    pub(super) fn of_idem(idem: u64) -> Self {
+        // The others begin with a digit.
+        Self(format!("#{idem:016x}").into())
+    }
+
     fn cost(&self) -> usize {
         self.0.len() + ENTRY_BYTES
     }
@@ -37,6 +43,13 @@ impl RetryKey {
 pub(super) enum Claim {
     /// Go on; tell how it went with [`Retries::settle`].
     First,
+    /// Go on where it ended, with the same id: a part of it is written, for so many recipients.
+    Resume {
+        /// Its id.
+        id: u64,
+        /// Recipients that are done.
+        done: usize,
+    },
     /// It was done before.
     Answered(PushAnswer),
     /// It is being done.
@@ -52,6 +65,11 @@ struct Entry {
 
 enum State {
     InFlight(Vec<oneshot::Sender<Outcome>>),
+    /// Written for the first so many recipients of `answer`, and for no others.
+    Partly {
+        answer: PushAnswer,
+        done: usize,
+    },
     Answered(PushAnswer),
 }
 
@@ -82,12 +100,43 @@ impl Retries {
             }
             Some(entry) if entry.hash != hash => Claim::Conflict,
             Some(Entry { state: State::Answered(answer), .. }) => Claim::Answered(PushAnswer { duplicate: true, ..*answer }),
+            Some(Entry { state: state @ State::Partly { .. }, .. }) => {
+                match std::mem::replace(state, State::InFlight(Vec::new())) {
+                    State::Partly { answer, done } => {
+                        self.oldest.retain(|(_, other)| other != key);
+                        Claim::Resume { id: answer.id, done }
+                    }
+                    State::InFlight(_) | State::Answered(_) => Claim::First,
+                }
+            }
             Some(Entry { state: State::InFlight(waiting), .. }) => {
                 let (tell, told) = oneshot::channel();
                 waiting.push(tell);
                 Claim::Waiting(told)
             }
         }
+    }
+
+    /// Under which of two keys something is known; `key` when under none.
+    pub(super) fn known_as(&self, key: RetryKey, other: RetryKey) -> RetryKey {
+        if !self.entries.contains_key(&key) && self.entries.contains_key(&other) { other } else { key }
+    }
+
+    /// The first is written for some recipients and not for all: who comes again goes on there. Returns who waits for it.
+    pub(super) fn settle_partly(
+        &mut self,
+        key: &RetryKey,
+        answer: &PushAnswer,
+        done: usize,
+        accepted_ms: u64,
+    ) -> Vec<oneshot::Sender<Outcome>> {
+        let Some(entry) = self.entries.get_mut(key) else { return Vec::new() };
+        let waiting = match std::mem::replace(&mut entry.state, State::Partly { answer: *answer, done }) {
+            State::InFlight(waiting) => waiting,
+            State::Answered(_) | State::Partly { .. } => return Vec::new(),
+        };
+        self.oldest.push_back((accepted_ms, key.clone()));
+        waiting
     }
 
     /// The first is done: `answer`, or `None` when it failed, and is then forgotten. Returns who waits for it, and how many
@@ -106,7 +155,7 @@ impl Retries {
         };
         let waiting = match std::mem::replace(&mut entry.state, State::Answered(answer)) {
             State::InFlight(waiting) => waiting,
-            State::Answered(_) => return (Vec::new(), 0),
+            State::Answered(_) | State::Partly { .. } => return (Vec::new(), 0),
         };
         self.oldest.push_back((accepted_ms, key.clone()));
         (waiting, self.make_room())
@@ -115,13 +164,29 @@ impl Retries {
     /// Takes back what was answered before a restart. The last record of a key counts: the ones before it had expired, or
     /// were forgotten. Returns how many keys went before their time.
     pub(super) fn restore(&mut self, key: RetryKey, hash: u64, answer: PushAnswer, accepted_ms: u64) -> u64 {
+        self.restore_as(key, Entry { hash, state: State::Answered(answer) }, accepted_ms)
+    }
+
+    /// The same of a message that may stand in several records; this one is for `done` of its recipients.
+    pub(super) fn restore_part(&mut self, key: RetryKey, hash: u64, answer: PushAnswer, done: usize, accepted_ms: u64) -> u64 {
+        let before = match self.entries.get(&key) {
+            Some(Entry { state: State::Partly { answer: before, done }, .. }) if before.id == answer.id => *done,
+            _ => 0,
+        };
+        let done = before + done;
+        let is_whole = done as u64 >= answer.recipients;
+        let state = if is_whole { State::Answered(answer) } else { State::Partly { answer, done } };
+        self.restore_as(key, Entry { hash, state }, accepted_ms)
+    }
+
+    fn restore_as(&mut self, key: RetryKey, entry: Entry, accepted_ms: u64) -> u64 {
         self.expire(accepted_ms);
         if self.entries.contains_key(&key) {
             self.oldest.retain(|(_, other)| *other != key);
             self.bytes -= key.cost();
         }
         self.bytes += key.cost();
-        self.entries.insert(key.clone(), Entry { hash, state: State::Answered(answer) });
+        self.entries.insert(key.clone(), entry);
         self.oldest.push_back((accepted_ms, key));
         self.make_room()
     }
@@ -157,7 +222,7 @@ impl Entry {
     fn into_waiting(self) -> Vec<oneshot::Sender<Outcome>> {
         match self.state {
             State::InFlight(waiting) => waiting,
-            State::Answered(_) => Vec::new(),
+            State::Answered(_) | State::Partly { .. } => Vec::new(),
         }
     }
 }
@@ -233,6 +298,31 @@ mod tests {
         assert_eq!(again.id, 3);
         assert!(first(&mut retries, "b", 119));
         assert!(first(&mut retries, "a", 120));
+    }
+
+    #[test]
+    fn what_was_written_in_part_goes_on_there() {
+        let mut retries = Retries::new(100, 1 << 20);
+        let whole = PushAnswer { id: 7, duplicate: false, recipients: 2500 };
+        assert!(first(&mut retries, "a", 0));
+        let Claim::Waiting(_told) = retries.claim(&key("a"), 1, 0) else { panic!("not waiting") };
+        assert_eq!(retries.settle_partly(&key("a"), &whole, 1000, 0).len(), 1);
+        assert!(matches!(retries.claim(&key("a"), 2, 1), Claim::Conflict));
+        assert!(matches!(retries.claim(&key("a"), 1, 1), Claim::Resume { id: 7, done: 1000 }));
+        assert!(matches!(retries.claim(&key("a"), 1, 1), Claim::Waiting(_)), "it is on its way again");
+        retries.settle(&key("a"), Some(&whole), 1);
+        assert!(matches!(retries.claim(&key("a"), 1, 2), Claim::Answered(_)));
+        assert_eq!(retries.oldest.len(), 1);
+        // The same over a restart, where the key is known by its hash alone.
+        let (idem, text) = (RetryKey::of_idem(9), key("b"));
+        retries.restore_part(idem.clone(), 1, whole, 1000, 10);
+        retries.restore_part(idem.clone(), 1, whole, 1000, 10);
+        assert_eq!(retries.known_as(text.clone(), idem.clone()), idem);
+        assert!(matches!(retries.claim(&idem, 1, 10), Claim::Resume { id: 7, done: 2000 }));
+        retries.restore_part(idem.clone(), 1, whole, 2500, 10);
+        assert!(matches!(retries.claim(&idem, 1, 10), Claim::Answered(_)));
+        assert!(first(&mut retries, "b", 10));
+        assert_eq!(retries.known_as(text.clone(), idem), text);
     }
 
     #[test]

@@ -3,14 +3,16 @@
 use axum::body::Bytes;
 use perseid_protocol::op;
 use perseid_protocol::trace::Trace;
+use perseid_rpc::PushPriority;
 use serde::Deserialize;
 
 use super::problem::Problem;
 use crate::accept::{PushRequest, Target};
-use crate::reason::Reason;
 
 /// The operation of a push that names none.
 const DEFAULT_OP: i32 = 1000;
+/// Ids of groups are below: numbers that JSON holds exactly.
+const GROUP_MAX: u64 = 1 << 53;
 
 /// What was said; `None` is what was not.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,7 +26,7 @@ pub(super) struct Draft {
     pub(super) speed: Option<u32>,
     pub(super) store: bool,
     pub(super) priority: Priority,
-    pub(super) collapse: bool,
+    pub(super) collapse: Option<String>,
 }
 
 /// For whom.
@@ -32,7 +34,8 @@ pub(super) struct Draft {
 pub(super) enum DraftTarget {
     Mids(Vec<i64>),
     Keys(Vec<String>),
-    Group,
+    /// As it was written.
+    Group(String),
     Room(String),
     All(bool),
 }
@@ -44,6 +47,16 @@ pub(super) enum Priority {
     High,
     Normal,
     Low,
+}
+
+impl From<Priority> for PushPriority {
+    fn from(priority: Priority) -> Self {
+        match priority {
+            Priority::High => Self::High,
+            Priority::Normal => Self::Normal,
+            Priority::Low => Self::Low,
+        }
+    }
 }
 
 impl Draft {
@@ -59,7 +72,7 @@ impl Draft {
             return Err(Problem::bad("op: 0 to 32 belong to the protocol itself; use 1000 and above"));
         }
         Ok(PushRequest {
-            target: self.to.into_target(self.speed)?,
+            target: self.to.into_target(self.speed, self.store)?,
             op,
             body: self.body.ok_or_else(|| Problem::bad("body or body_base64 is missing; it may be empty"))?,
             id: self.id,
@@ -67,43 +80,43 @@ impl Draft {
             from: self.from.unwrap_or(0),
             account: account.to_owned(),
             trace,
+            priority: self.priority.into(),
+            collapse: self.collapse,
         })
     }
 
-    /// Refuses what this version does not do.
+    /// What is stored, and what is not.
     fn check_kind(&self) -> Result<(), Problem> {
-        if self.store {
-            return Err(match self.to {
-                DraftTarget::Mids(_) => {
-                    unsupported("store: stored messages are not there yet; without store the push goes to who is online")
-                }
-                DraftTarget::Group => no_groups(),
-                _ => Problem::bad("store: only messages to mids or a group can be stored"),
-            });
+        let is_stored = match self.to {
+            DraftTarget::Group(_) => true,
+            DraftTarget::Mids(_) => self.store,
+            _ if self.store => return Err(Problem::bad("store: only messages to mids or a group can be stored")),
+            _ => false,
+        };
+        if is_stored && self.collapse.is_some() {
+            return Err(Problem::bad("collapse is for what is not stored: leave it out"));
         }
-        if self.collapse {
-            return Err(unsupported("collapse is not there yet: leave it out"));
-        }
-        if self.priority != Priority::Normal {
-            return Err(unsupported("priority: there is only normal yet"));
+        if is_stored && self.ttl_ms.is_some() {
+            return Err(Problem::bad("ttl_ms is for what is not stored: leave it out"));
         }
         Ok(())
     }
 }
 
 impl DraftTarget {
-    fn into_target(self, speed: Option<u32>) -> Result<Target, Problem> {
+    fn into_target(self, speed: Option<u32>, store: bool) -> Result<Target, Problem> {
         if speed.is_some() && !matches!(self, Self::All(_)) {
             return Err(Problem::bad("speed is for messages to all"));
         }
         match self {
             Self::Mids(mids) => match mids.iter().find(|mid| **mid <= 0) {
                 Some(mid) => Err(Problem::bad(format!("to.mids: {mid} is no user; guests are reached by key"))),
+                None if store => Ok(Target::Notice(mids)),
                 None => Ok(Target::Mids(mids)),
             },
             Self::Keys(keys) => Ok(Target::Keys(keys)),
             Self::Room(room) => Ok(Target::Room(room)),
-            Self::Group => Err(no_groups()),
+            Self::Group(id) => Ok(Target::Group(group_id(&id)?)),
             Self::All(false) => Err(Problem::bad("to.all must be true")),
             Self::All(true) => {
                 let speed = speed.unwrap_or(0);
@@ -120,10 +133,8 @@ pub(super) fn not_one_target() -> Problem {
     Problem::bad("to must name exactly one of mids, keys, group, room, all")
 }
 
-fn no_groups() -> Problem {
-    unsupported("to.group: groups come with stored messages")
-}
-
-fn unsupported(detail: &str) -> Problem {
-    Problem::new(Reason::Unsupported, detail)
+/// The group that a text names.
+pub(super) fn group_id(text: &str) -> Result<u64, Problem> {
+    let id = text.parse::<u64>().ok().filter(|id| (1..GROUP_MAX).contains(id));
+    id.ok_or_else(|| Problem::bad("the id of a group must be a whole number above 0 and below 2^53"))
 }

@@ -103,7 +103,7 @@ impl Api {
             return envelope::ok();
         }
         let by_key = matches!(target, Target::Keys(_));
-        let push = PushRequest { target, op, body, id: None, ttl_ms: 0, from: 0, account, trace: call.trace() };
+        let push = PushRequest { op, body, account, trace: call.trace(), ..PushRequest::to(target) };
         let outcome = self.settled(self.accept.submit(push, now_ms()), deadline).await;
         call.end_by(&outcome);
         match outcome {

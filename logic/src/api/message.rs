@@ -41,7 +41,8 @@ pub(super) struct Message {
     body: Option<String>,
     /// The frame's body as bytes, in base64.
     body_base64: Option<String>,
-    /// Only `false`, so far.
+    /// Through the inboxes of `mids`, so that nobody misses it; default false: only to who is online. A message to a group
+    /// always is.
     store: Option<bool>,
     /// Idempotency key, 1 to 64 bytes, no control characters.
     id: Option<Text>,
@@ -51,9 +52,10 @@ pub(super) struct Message {
     /// Not delivered at or after this time, ms from acceptance; without it the push is never too late.
     #[schema(minimum = 1)]
     ttl_ms: Option<u64>,
-    /// Only `normal`, so far.
+    /// Where not all can be delivered at once; default `normal`.
     priority: Option<Priority>,
-    /// Not yet: 501.
+    /// 1 to 64 bytes: a later push to the same target with the same key replaces this one, where it was not delivered yet. Only
+    /// for what is not stored.
     collapse: Option<String>,
     /// Only with `all`: sessions per second; 0 or none is as fast as it goes.
     #[schema(maximum = 2147483647)]
@@ -69,7 +71,7 @@ struct To {
     mids: Option<Vec<Number<i64>>>,
     /// Sessions by key, 1 to 128 bytes each: 1 to 10,000 (`logic.targets_max`).
     keys: Option<Vec<String>>,
-    /// Not yet: 501.
+    /// The members of a group or channel, through its timeline.
     group: Option<Text>,
     /// A room, `type://id`, at most 256 bytes.
     room: Option<String>,
@@ -98,7 +100,7 @@ impl Message {
             speed: self.speed,
             store: self.store.unwrap_or(false),
             priority: self.priority.unwrap_or(Priority::Normal),
-            collapse: self.collapse.is_some(),
+            collapse: self.collapse,
         })
     }
 }
@@ -109,7 +111,7 @@ impl To {
         match (mids, keys, group, room, all) {
             (Some(mids), None, None, None, None) => Ok(DraftTarget::Mids(mids.into_iter().map(|mid| mid.0).collect())),
             (None, Some(keys), None, None, None) => Ok(DraftTarget::Keys(keys)),
-            (None, None, Some(_), None, None) => Ok(DraftTarget::Group),
+            (None, None, Some(group), None, None) => Ok(DraftTarget::Group(group.0)),
             (None, None, None, Some(room), None) => Ok(DraftTarget::Room(room)),
             (None, None, None, None, Some(all)) => Ok(DraftTarget::All(all)),
             _ => Err(draft::not_one_target()),
@@ -217,6 +219,7 @@ impl<'de> Deserialize<'de> for Text {
 mod tests {
     use super::*;
     use crate::accept::{PushRequest, Target};
+    use perseid_rpc::PushPriority;
     use proptest::prelude::*;
 
     fn request(json: &str) -> Result<PushRequest, String> {
@@ -229,7 +232,7 @@ mod tests {
     #[test]
     fn all_fields() {
         let json = r#"{"to":{"mids":[1,"2",9007199254740993]},"op":-7,"body_base64":"AAH/","id":12,"from":"18446744073709551615",
-                       "ttl_ms":5,"store":false,"priority":"normal","collapse":null,"speed":null}"#;
+                       "ttl_ms":5,"store":false,"priority":"low","collapse":"c","speed":null}"#;
         let expected = PushRequest {
             target: Target::Mids(vec![1, 2, 9_007_199_254_740_993]),
             op: -7,
@@ -238,11 +241,18 @@ mod tests {
             ttl_ms: 5,
             from: u64::MAX,
             account: "acc".to_owned(),
-            trace: None,
+            priority: PushPriority::Low,
+            collapse: Some("c".to_owned()),
+            ..PushRequest::to(Target::Mids(Vec::new()))
         };
         assert_eq!(request(json), Ok(expected));
         let all = request(r#"{"to":{"all":true},"speed":9,"body":""}"#).unwrap();
         assert_eq!((all.target, all.op, all.id), (Target::All { speed: 9 }, 1000, None));
+        let notice = request(r#"{"to":{"mids":[1]},"store":true,"body":"x","priority":"high"}"#).unwrap();
+        assert_eq!((notice.target, notice.priority), (Target::Notice(vec![1]), PushPriority::High));
+        for (json, group) in [(r#"{"to":{"group":7},"body":"x"}"#, 7), (r#"{"to":{"group":"8"},"store":true,"body":"x"}"#, 8)] {
+            assert_eq!(request(json).unwrap().target, Target::Group(group));
+        }
     }
 
     #[test]
@@ -262,11 +272,16 @@ mod tests {
             (r#"{"to":{"mids":[1],"all":true},"body":"x"}"#, "400 to must name exactly one"),
             (r#"{"to":{},"body":"x"}"#, "400 to must name exactly one"),
             (r#"{"to":{"all":false},"body":"x"}"#, "400 to.all must be true"),
-            (r#"{"to":{"group":7},"body":"x"}"#, "501 to.group: groups come with stored messages"),
-            (r#"{"to":{"mids":[1]},"body":"x","store":true}"#, "501 store"),
+            (r#"{"to":{"group":"a"},"body":"x"}"#, "400 the id of a group"),
+            (r#"{"to":{"group":0},"body":"x"}"#, "400 the id of a group"),
+            (r#"{"to":{"group":9007199254740992},"body":"x"}"#, "400 the id of a group"),
+            (r#"{"to":{"group":7},"body":"x","ttl_ms":5}"#, "400 ttl_ms is for what is not stored"),
+            (r#"{"to":{"group":7},"body":"x","collapse":"c"}"#, "400 collapse is for what is not stored"),
+            (r#"{"to":{"mids":[1]},"body":"x","store":true,"collapse":"c"}"#, "400 collapse is for what is not stored"),
+            (r#"{"to":{"mids":[1]},"body":"x","store":true,"ttl_ms":1}"#, "400 ttl_ms is for what is not stored"),
             (r#"{"to":{"room":"a://b"},"body":"x","store":true}"#, "400 store"),
-            (r#"{"to":{"mids":[1]},"body":"x","collapse":"c"}"#, "501 collapse"),
-            (r#"{"to":{"mids":[1]},"body":"x","priority":"high"}"#, "501 priority"),
+            (r#"{"to":{"keys":["a"]},"body":"x","store":true}"#, "400 store"),
+            (r#"{"to":{"all":true},"body":"x","store":true}"#, "400 store"),
             (r#"{"to":{"mids":[1]},"body":"x","priority":"urgent"}"#, "400 priority: unknown variant `urgent`"),
             (r#"{"to":{"mids":[1]},"body":"x","body_base64":"eA=="}"#, "400 body and body_base64 exclude"),
             (r#"{"to":{"mids":[1]}}"#, "400 body or body_base64 is missing"),

@@ -7,6 +7,8 @@
 pub mod access;
 mod events_http;
 pub mod goim_http;
+mod groups;
+mod groups_http;
 pub mod grpc;
 pub mod manage_http;
 pub mod push_http;
@@ -20,7 +22,6 @@ mod goim_nodes;
 mod gostring;
 mod guard;
 mod health;
-mod later;
 mod look;
 mod manage;
 mod message;
@@ -28,6 +29,8 @@ mod openapi;
 mod problem;
 mod push;
 mod query;
+mod stored;
+mod stored_http;
 
 pub use goim_nodes::{Backoff, Weighted, weighted};
 
@@ -52,6 +55,7 @@ use utoipa_axum::routes;
 
 use crate::accept::{Accept, Pending, PushAnswer, PushError};
 use crate::config::Config;
+use crate::inbox::Inbox;
 use crate::metrics::{Metrics, Route};
 use crate::nodes::Nodes;
 use crate::reason::Reason;
@@ -74,6 +78,7 @@ pub struct Api {
     event_readers: tokio::sync::Semaphore,
     event_waiters: tokio::sync::Semaphore,
     traces: Traces,
+    inbox: Option<Arc<Inbox>>,
 }
 
 impl Api {
@@ -102,7 +107,14 @@ impl Api {
             event_readers: tokio::sync::Semaphore::new(events_http::READERS_MAX),
             event_waiters: tokio::sync::Semaphore::new(events_http::WAITERS_MAX),
             traces: Traces::default(),
+            inbox: None,
         }
+    }
+
+    /// Shows and changes what is stored.
+    #[must_use]
+    pub fn keeping(self, inbox: Arc<Inbox>) -> Self {
+        Self { inbox: Some(inbox), ..self }
     }
 
     /// Gives events to those who ask for them, if there are any.
@@ -120,6 +132,9 @@ impl Api {
     /// Goes on with other limits; what idempotency keys may take, and this node's number, stay as they were.
     pub fn reload(&self, config: Config) {
         self.accept.reload(&config);
+        if let Some(inbox) = &self.inbox {
+            inbox.reload(config.stored.clone());
+        }
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
     }
 
@@ -184,7 +199,6 @@ pub fn router_with(api: Arc<Api>, extra: Router, described: OpenApi) -> Router {
     whole.merge(document);
     whole.merge(described);
     routes
-        .merge(later_routes(access))
         .merge(openapi::route(&whole))
         .merge(docs::routes())
         .fallback(not_found)
@@ -199,15 +213,25 @@ pub fn describe(routes: OpenApi, scope: Scope) -> OpenApi {
     openapi::with_scope(routes, scope)
 }
 
-/// What sends: goim's pushes and v1's.
+/// What sends, goim's pushes and v1's, and what it is sent to.
 fn push_routes() -> OpenApiRouter<Arc<Api>> {
-    OpenApiRouter::new()
+    #[derive(utoipa::OpenApi)]
+    #[openapi(paths(groups_http::convert, groups_http::block, groups_http::unblock))]
+    struct Described;
+
+    OpenApiRouter::with_openapi(Described::openapi())
         .route("/goim/push/keys", post(goim_http::push_keys))
         .route("/goim/push/mids", post(goim_http::push_mids))
         .route("/goim/push/room", post(goim_http::push_room))
         .route("/goim/push/all", post(goim_http::push_all))
         .routes(routes!(push_http::push))
         .routes(routes!(push_http::push_batch))
+        .routes(routes!(groups_http::put))
+        .routes(routes!(groups_http::delete))
+        .routes(routes!(groups_http::members))
+        // POST /v1/groups/{id}:convert, /v1/users/{mid}:block and :unblock
+        .route("/v1/groups/{id}", post(groups_http::convert))
+        .route("/v1/users/{mid}", post(groups_http::block))
 }
 
 /// What looks at users, rooms and nodes.
@@ -225,6 +249,10 @@ fn read_routes() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(read_http::nodes))
         .routes(routes!(manage_http::node))
         .routes(routes!(read_http::user))
+        .routes(routes!(stored_http::inbox))
+        .routes(routes!(stored_http::timeline))
+        .routes(routes!(stored_http::message))
+        .routes(routes!(groups_http::get))
         .routes(routes!(read_http::users_online))
         .routes(routes!(read_http::rooms))
         .routes(routes!(events_http::events))
@@ -241,12 +269,6 @@ fn admin_routes() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(manage_http::kick))
         // POST /v1/nodes/{id}:drain
         .route("/v1/nodes/{id}", post(manage_http::drain))
-}
-
-fn later_routes(access: &Arc<Access>) -> Router<Arc<Api>> {
-    later::routes().into_iter().fold(Router::new(), |router, (path, scope, methods)| {
-        router.merge(access.guard(scope, Router::new().route(path, methods)))
-    })
 }
 
 /// What clients and balancers ask, who have no token: where to connect, and whether this node lives.

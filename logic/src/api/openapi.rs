@@ -25,7 +25,7 @@ const PROBLEM_JSON: &str = "application/problem+json";
 /// Name of the security scheme.
 const BEARER: &str = "bearer";
 
-const ABOUT: &str = "Push to users, sessions, rooms and all; see who is there; end sessions and drain nodes.\n\n\
+const ABOUT: &str = "Push to users, sessions, groups, rooms and all; store what nobody may miss; see who is there; end sessions and drain nodes.\n\n\
     Where tokens are configured, callers show one: `Authorization: Bearer psd_…`, with the scope that each operation names. Refusals \
     are RFC 9457 problem documents with a stable `reason`. The same operations are there over gRPC as `perseid.v1.Push`.\n\n\
     A request has at most 1 MiB (`logic.request_bytes_max`) and 10 s (`logic.request_ms`).";
@@ -58,8 +58,9 @@ pub(super) fn base() -> OpenApi {
         .schema("Problem", Document::schema())
         .schemas_from_iter(schemas);
     let tags = [
-        ("push", "Messages to sessions."),
-        ("users", "Who is online; ending sessions."),
+        ("push", "Messages to sessions, inboxes, groups and rooms."),
+        ("users", "Who is online; inboxes; ending sessions; blocking."),
+        ("groups", "Groups and channels, their members and timelines."),
         ("rooms", "How many are in a room."),
         ("nodes", "Nodes, and their drain."),
         ("events", "What happened."),

@@ -18,8 +18,9 @@ use crate::metrics::Route;
 
 /// Push one message.
 ///
-/// To users, sessions, a room or all. Accepted means: the event log has it on disk; not, that somebody was there. With `id` the
-/// same request may be sent again, and is pushed once. 504 UNKNOWN: it may be written; send it again only with an `id`.
+/// To users, sessions, a group, a room or all. Accepted means: the event log has it on disk; not, that somebody was there. What
+/// is stored reaches those who were not there when they come back. With `id` the same request may be sent again, and is pushed
+/// once. 504 UNKNOWN: it may be written; send it again only with an `id`.
 #[utoipa::path(
     post, path = "/v1/messages", operation_id = "push", tag = "push",
     request_body(content = Message, examples(
@@ -27,6 +28,8 @@ use crate::metrics::Route;
         ("to a session, bytes, for five seconds" = (value = json!({ "to": { "keys": ["web-1"] }, "body_base64": "AAH/", "ttl_ms": 5000 }))),
         ("to a room" = (value = json!({ "to": { "room": "live://1" }, "body": "goal" }))),
         ("to all, at a pace" = (value = json!({ "to": { "all": true }, "speed": 2000, "body": "maintenance at 4" }))),
+        ("through inboxes" = (value = json!({ "to": { "mids": [7, 8] }, "store": true, "body": "on its way" }))),
+        ("to a group" = (value = json!({ "to": { "group": 42 }, "body": "noon?" }))),
         ("once" = (value = json!({ "to": { "mids": ["7"] }, "body": "paid", "id": "order-17" }))),
     )),
     responses((status = 200, description = "Accepted: the event log has it.", body = Pushed,
@@ -55,7 +58,7 @@ pub(super) struct Pushed {
     #[schema(pattern = "^[0-9]{1,20}$")]
     id: String,
     accepted: bool,
-    /// Mids or keys addressed; for a room the people in it now, for all the sessions now.
+    /// Mids, keys or members addressed; for a room the people in it now, for all the sessions now.
     recipients: u64,
     /// An earlier request with this `id` was answered so.
     duplicate: bool,

@@ -7,6 +7,7 @@ use axum::extract::{Path, Request, State};
 use axum::http::Uri;
 use axum::response::Response;
 use perseid_store::SessionRow;
+use perseid_store::stored::read::{DeviceCursor, InboxView};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -82,6 +83,35 @@ pub(super) struct UserJson {
     mid: i64,
     /// Oldest first; nobody online is an empty list.
     sessions: Vec<SessionJson>,
+    /// Where the inbox stands; not there where no messages are kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    inbox: Option<InboxStateJson>,
+    /// What each device has acknowledged, the longest unused first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    devices: Option<Vec<DeviceJson>>,
+}
+
+/// Where an inbox stands.
+#[derive(Serialize, ToSchema)]
+#[schema(as = InboxState)]
+struct InboxStateJson {
+    /// Newest position; 0: nothing ever came.
+    head: u64,
+    /// Oldest position still kept; head + 1 when none is.
+    floor: u64,
+    /// Changes only when positions were lost, unix ms.
+    epoch: u64,
+}
+
+/// A device of a user.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Device)]
+struct DeviceJson {
+    device_id: String,
+    /// What it has acknowledged.
+    cursor: u64,
+    /// When it last said so, unix ms.
+    seen_ms: u64,
 }
 
 /// A session.
@@ -118,17 +148,21 @@ impl From<SessionRow> for SessionJson {
     }
 }
 
-/// A user's sessions, oldest first.
+/// A user's sessions, oldest first, and where the inbox and its devices stand.
 #[utoipa::path(
     get, path = "/v1/users/{mid}", operation_id = "getUser", tag = "users",
     params(("mid" = i64, Path, minimum = 1, description = "The user.", example = 7)),
-    responses((status = 200, description = "The user's sessions.", body = UserJson)),
+    responses((status = 200, description = "The user.", body = UserJson)),
 )]
 pub(super) async fn user(State(api): State<Arc<Api>>, path: Result<Path<String>, PathRejection>) -> Response {
     let work = async {
         let mid = mid_of(path)?;
         let sessions = api.sessions_of(mid)?.into_iter().map(SessionJson::from).collect();
-        Ok(json(&UserJson { mid, sessions }))
+        let (inbox, devices) = api.inbox_of(mid).await?.map(|user| (user.inbox, user.devices)).unzip();
+        let inbox = inbox.map(|InboxView { head, floor, epoch }| InboxStateJson { head, floor, epoch });
+        let device = |DeviceCursor { device, pos, seen_ms }| DeviceJson { device_id: device.into(), cursor: pos, seen_ms };
+        let devices = devices.map(|devices| devices.into_iter().map(device).collect());
+        Ok(json(&UserJson { mid, sessions, inbox, devices }))
     };
     api.answer(Route::User, work).await
 }

@@ -44,8 +44,8 @@ pub struct StoredRefusal {
 /// On which thread an answer comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Thread {
-    /// On that of the log, before [`Consumer::on_answered`](perseid_log::Consumer::on_answered): what is waiting there for a wake is
-    /// woken soon.
+    /// On that of the log, before [`Consumer::on_answered`](perseid_log::Consumer::on_answered): what is waiting there for a
+    /// wake is woken soon.
     Log,
     /// On any other.
     Other,

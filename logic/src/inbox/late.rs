@@ -36,8 +36,8 @@ pub(super) enum Offered<F> {
     Full,
 }
 
-/// Sessions with a send that waits for the store, and what they sent behind it. A session's requests come one after another, from one
-/// thread.
+/// Sessions with a send that waits for the store, and what they sent behind it. A session's requests come one after another,
+/// from one thread.
 #[derive(Default)]
 pub(super) struct LateSends {
     /// How many sessions: in the usual case none, and then nothing is locked.

@@ -6,8 +6,8 @@ const SECOND_NS: u64 = 1_000_000_000;
 /// Users that are looked at. What is above it is not limited: it would take as many users sending within one second.
 const USERS_MAX: usize = 1 << 20;
 
-/// Buckets that fill at a steady rate, one for each user who sent a moment ago (the generic cell rate algorithm: one number, the time at
-/// which it is full again).
+/// Buckets that fill at a steady rate, one for each user who sent a moment ago (the generic cell rate algorithm: one number,
+/// the time at which it is full again).
 pub(super) struct Rates {
     per_second: u32,
     full_at_ns: HashMap<u64, u64>,

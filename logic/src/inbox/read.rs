@@ -3,7 +3,6 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use bytes::Bytes;
 use perseid_log::Topic;
 use perseid_protocol::frame::{Extension, kind};
 use perseid_rpc::{LogRecord, ReadMark, log_record};
@@ -87,10 +86,8 @@ impl Inbox {
             id: self.parts.ids.next(now_ms).id,
             ts_ms: now_ms,
             from: mid,
-            idem: 0,
-            hash: 0,
-            trace: Bytes::new(),
             body: Some(log_record::Body::Read(mark)),
+            ..LogRecord::default()
         }
     }
 

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use perseid_protocol::Refusal;
 use perseid_protocol::frame::{Extension, flag, kind};
 use perseid_rpc::{LogRecord, RecallMessage, log_record};
@@ -106,10 +105,8 @@ impl Inbox {
             id: issued.id,
             ts_ms: now_ms,
             from: mid,
-            idem: 0,
-            hash: 0,
-            trace: Bytes::new(),
             body: Some(log_record::Body::Recall(body)),
+            ..LogRecord::default()
         };
         Next::Write(Box::new(Write { record, conv: of.conv, reply, after: After::Recalled { conv: of.conv, pos } }))
     }

@@ -144,8 +144,8 @@ impl Sending {
             from: self.mid,
             idem: self.cid,
             hash: fingerprint::of_body(&self.body),
-            trace: Bytes::new(),
             body: Some(body),
+            ..LogRecord::default()
         };
         Write { record, conv: self.to.conv, reply: self.reply(id, kind, 0), after: After::Answer }
     }

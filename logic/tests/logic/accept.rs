@@ -16,16 +16,7 @@ use crate::fakes::{FakeNodes, Mode, World, room};
 const NOW: u64 = 1_767_225_600_000;
 
 fn push(target: Target) -> PushRequest {
-    PushRequest {
-        target,
-        op: 1000,
-        body: Bytes::from_static(b"hi"),
-        id: None,
-        ttl_ms: 0,
-        from: 0,
-        account: "a".into(),
-        trace: None,
-    }
+    PushRequest { body: Bytes::from_static(b"hi"), account: "a".into(), ..PushRequest::to(target) }
 }
 
 fn mids(mids: &[i64]) -> Target {
@@ -73,7 +64,7 @@ fn records_and_their_keys() {
     let record = world.log.last();
     assert_eq!((answer.recipients, record.r#type(), record.speed), (2, PushType::Broadcast, 64));
     assert_eq!(world.log.last_key(), "1000");
-    assert_eq!(world.counters().pushes, [("keys", 1), ("mids", 1), ("room", 1), ("all", 1)]);
+    assert_eq!(world.counters().pushes, [("keys", 1), ("mids", 1), ("notice", 0), ("group", 0), ("room", 1), ("all", 1)]);
 }
 
 #[test]

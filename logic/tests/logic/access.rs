@@ -13,7 +13,7 @@ use crate::v1::problem;
 const PUSH: &str = r#"{"to":{"mids":[1]},"body":"x"}"#;
 
 /// Every route, with the scope that it needs and the status that a call with it gets.
-pub(crate) const ROUTES: [(&str, &str, Option<Scope>, u16); 32] = [
+pub(crate) const ROUTES: [(&str, &str, Option<Scope>, u16); 33] = [
     ("POST", "/v1/messages", Some(Scope::Push), 400),
     ("POST", "/v1/messages:batch", Some(Scope::Push), 400),
     ("POST", "/goim/push/keys?operation=1&keys=k", Some(Scope::Push), 200),
@@ -32,7 +32,8 @@ pub(crate) const ROUTES: [(&str, &str, Option<Scope>, u16); 32] = [
     ("GET", "/v1/rooms/a/b", Some(Scope::Read), 200),
     ("DELETE", "/v1/users/7/sessions", Some(Scope::Admin), 200),
     ("POST", "/v1/nodes/vm:1:drain", Some(Scope::Admin), 202),
-    ("GET", "/v1/messages/1", Some(Scope::Read), 501),
+    ("GET", "/v1/messages/1", Some(Scope::Read), 404),
+    // Not where no messages are kept.
     ("PUT", "/v1/groups/1", Some(Scope::Push), 501),
     ("GET", "/v1/groups/1", Some(Scope::Read), 501),
     ("DELETE", "/v1/groups/1", Some(Scope::Push), 501),
@@ -40,6 +41,7 @@ pub(crate) const ROUTES: [(&str, &str, Option<Scope>, u16); 32] = [
     ("POST", "/v1/groups/1/members", Some(Scope::Push), 501),
     ("GET", "/v1/groups/1/messages", Some(Scope::Read), 501),
     ("POST", "/v1/users/7:block", Some(Scope::Push), 501),
+    ("POST", "/v1/users/7:unblock", Some(Scope::Push), 501),
     ("GET", "/v1/users/7/inbox", Some(Scope::Read), 501),
     // Not where no events are written.
     ("GET", "/v1/events", Some(Scope::Read), 501),

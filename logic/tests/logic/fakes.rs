@@ -1,14 +1,15 @@
 //! A log in memory that does as it is told, comets that are made up, and a way to ask the APIs.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
+use crate::stored::Keeping;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::http::{Method, Request, Response};
 use http_body_util::BodyExt;
 use perseid_log::{
-    AppendDone, AppendError, Consumer, Counters, Cursor, EventLog, HistogramSnapshot, LogError, LogReader, LogStatus, Record,
-    Start, Topic,
+    AppendDone, AppendError, Consumer, Counters, Cursor, EmbeddedLog, EventLog, HistogramSnapshot, LogError, LogReader,
+    LogStatus, Record, Start, Topic,
 };
 use perseid_logic::access::{TokenHash, entry, new_token};
 use perseid_logic::metrics::MetricsSnapshot;
@@ -19,7 +20,7 @@ use perseid_logic::{
 use perseid_protocol::origin::Pages;
 use perseid_protocol::push::SessionAddr;
 use perseid_protocol::{CloseReason, SessionKey};
-use perseid_rpc::PushMsg;
+use perseid_rpc::{LogRecord, PushMsg};
 use perseid_store::{MemoryRegistry, NewSession, SessionRegistry, Takeover};
 use prost::Message;
 use tower::ServiceExt;
@@ -36,12 +37,17 @@ pub(crate) enum Mode {
     Refuse(AppendError),
     /// Never answers: drops the callback.
     Forget,
+    /// Says that it has it, and has it not: nothing ever comes of it.
+    Swallow,
 }
 
 #[derive(Default)]
 pub(crate) struct FakeLog {
     pub(crate) mode: Mutex<Mode>,
     pub(crate) records: Mutex<Vec<(Vec<u8>, PushMsg)>>,
+    /// What is to be stored, and where it goes.
+    pub(crate) stored: Mutex<Vec<(String, LogRecord)>>,
+    pub(crate) real: OnceLock<EmbeddedLog>,
     held: Mutex<Vec<AppendDone>>,
     pub(crate) poisoned: Mutex<Option<String>>,
     pub(crate) refusing: Mutex<Option<String>>,
@@ -66,6 +72,10 @@ impl FakeLog {
         self.pushes().pop().expect("nothing was appended")
     }
 
+    pub(crate) fn stored(&self) -> Vec<LogRecord> {
+        self.stored.lock().unwrap().iter().map(|(_, record)| record.clone()).collect()
+    }
+
     pub(crate) fn last_key(&self) -> String {
         String::from_utf8(self.records.lock().unwrap().last().unwrap().0.clone()).unwrap()
     }
@@ -85,13 +95,23 @@ impl LogReader for Nothing {
 
 impl EventLog for FakeLog {
     fn append(&self, topic: Topic, key: &[u8], value: Bytes, done: AppendDone) {
-        assert_eq!(topic, Topic::Push);
         let mode = self.mode.lock().unwrap().clone();
         if !matches!(mode, Mode::Refuse(_)) {
-            self.records.lock().unwrap().push((key.to_vec(), PushMsg::decode(value).unwrap()));
+            match topic {
+                Topic::Push => self.records.lock().unwrap().push((key.to_vec(), PushMsg::decode(value.clone()).unwrap())),
+                Topic::Log => {
+                    let record = LogRecord::from_value(&value).unwrap();
+                    self.stored.lock().unwrap().push((String::from_utf8(key.to_vec()).unwrap(), record));
+                }
+                Topic::Events => panic!("no events here"),
+            }
         }
         match mode {
-            Mode::Take => done(Ok(1)),
+            Mode::Take => match self.real.get().filter(|_| topic == Topic::Log) {
+                Some(real) => real.append(topic, key, value, done),
+                None => done(Ok(1)),
+            },
+            Mode::Swallow => done(Ok(1)),
             Mode::Hold => self.held.lock().unwrap().push(done),
             Mode::Refuse(error) => done(Err(error)),
             Mode::Forget => drop(done),
@@ -208,6 +228,8 @@ pub(crate) struct World {
     pub(crate) accept: Arc<Accept>,
     pub(crate) access: Arc<Access>,
     pub(crate) api: Arc<Api>,
+    /// Stored messages, if the world has them.
+    pub(crate) keeps: Option<Keeping>,
 }
 
 impl World {
@@ -230,29 +252,44 @@ impl World {
 
     /// The same with nodes and limits.
     pub(crate) fn with_tokens_and(tokens: &[(&str, &[Scope], Option<u32>)], nodes: FakeNodes, config: Config) -> Self {
-        let text: String = tokens
-            .iter()
-            .map(|(name, scopes, quota)| entry(name, &TokenHash::of(&token(name)), scopes, quota.map(|rate| (rate, None)), None))
-            .collect();
-        let tokens = Tokens::parse(&text).unwrap();
-        Self::whole(nodes, config, |metrics| Access::with_tokens(tokens, metrics.clone()))
+        Self::whole(nodes, config, tokens_of(tokens))
+    }
+
+    /// One that keeps messages.
+    pub(crate) fn keeping(config: Config) -> Self {
+        Self::build(FakeNodes::default(), config, |metrics| Access::open(metrics.clone()), true)
+    }
+
+    /// The same with nodes.
+    pub(crate) fn keeping_nodes(nodes: FakeNodes) -> Self {
+        Self::build(nodes, Config::default(), |metrics| Access::open(metrics.clone()), true)
+    }
+
+    /// One that keeps messages and lets in who has a token.
+    pub(crate) fn keeping_with_tokens(tokens: &[(&str, &[Scope], Option<u32>)], nodes: FakeNodes, config: Config) -> Self {
+        Self::build(nodes, config, tokens_of(tokens), true)
     }
 
     fn whole(nodes: FakeNodes, config: Config, access: impl FnOnce(&Arc<Metrics>) -> Access) -> Self {
+        Self::build(nodes, config, access, false)
+    }
+
+    fn build(nodes: FakeNodes, config: Config, access: impl FnOnce(&Arc<Metrics>) -> Access, keeps: bool) -> Self {
         let (log, nodes, registry) = (Arc::new(FakeLog::default()), Arc::new(nodes), Arc::new(MemoryRegistry::new()));
         let metrics = Arc::new(Metrics::default());
-        let accept = Arc::new(Accept::new(log.clone(), registry.clone(), nodes.clone(), metrics.clone(), &config));
+        let mut accept = Accept::new(log.clone(), registry.clone(), nodes.clone(), metrics.clone(), &config);
+        let keeps = keeps.then(|| Keeping::new(&log, &registry, &metrics, accept.ids().clone(), config.stored.clone()));
+        if let Some(keeps) = &keeps {
+            accept = accept.keeping(keeps.inbox.clone());
+        }
+        let accept = Arc::new(accept);
         let access = Arc::new(access(&metrics));
-        let api = Arc::new(Api::new(
-            accept.clone(),
-            registry.clone(),
-            log.clone(),
-            nodes.clone(),
-            metrics.clone(),
-            access.clone(),
-            config,
-        ));
-        Self { log, nodes, registry, metrics, accept, access, api }
+        let api = Api::new(accept.clone(), registry.clone(), log.clone(), nodes.clone(), metrics.clone(), access.clone(), config);
+        let api = Arc::new(match &keeps {
+            Some(keeps) => api.keeping(keeps.inbox.clone()),
+            None => api,
+        });
+        Self { log, nodes, registry, metrics, accept, access, api, keeps }
     }
 
     pub(crate) fn router(&self) -> Router {
@@ -298,6 +335,16 @@ impl World {
     pub(crate) fn counters(&self) -> MetricsSnapshot {
         self.metrics.snapshot()
     }
+}
+
+/// Lets in who has one of these tokens; see [`token`].
+fn tokens_of(tokens: &[(&str, &[Scope], Option<u32>)]) -> impl FnOnce(&Arc<Metrics>) -> Access + use<> {
+    let text: String = tokens
+        .iter()
+        .map(|(name, scopes, quota)| entry(name, &TokenHash::of(&token(name)), scopes, quota.map(|rate| (rate, None)), None))
+        .collect();
+    let tokens = Tokens::parse(&text).unwrap();
+    move |metrics| Access::with_tokens(tokens, metrics.clone())
 }
 
 /// The token of this name.

@@ -17,6 +17,7 @@ use tonic::{Code, Request, Status};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
+use crate::as_json;
 use crate::fakes::{FakeNodes, Mode, World, room, token};
 
 /// Serves the world's gRPC until the test's runtime ends.
@@ -35,7 +36,7 @@ pub(crate) async fn channel(world: &World) -> Channel {
 
 /// One call over gRPC.
 #[derive(Clone, Debug)]
-enum Ask {
+pub(crate) enum Ask {
     Push(v1::PushRequest),
     Batch(Vec<v1::PushRequest>),
     User(i64),
@@ -47,13 +48,23 @@ enum Ask {
     Node(&'static str),
     Drain(&'static str, Option<u32>),
     Progress(&'static str),
+    Message(u64),
+    PutGroup(v1::PutGroupRequest),
+    Group(u64),
+    DeleteGroup(u64),
+    Convert(u64),
+    Members(v1::ChangeMembersRequest),
+    Timeline(v1::ListGroupMessagesRequest),
+    Inbox(v1::GetInboxRequest),
+    Block(v1::BlockRequest),
+    Unblock(v1::BlockRequest),
 }
 
 /// What was answered, without what differs from call to call and from API to API: the answer, or the reason with whether it says
 /// when to try again.
-type Outcome = Result<Value, (String, bool)>;
+pub(crate) type Outcome = Result<Value, (String, bool)>;
 
-async fn ask(channel: Channel, ask: Ask, name: &str) -> Outcome {
+pub(crate) async fn ask(channel: Channel, ask: Ask, name: &str) -> Outcome {
     fn with<T>(message: T, name: &str) -> Request<T> {
         let mut request = Request::new(message);
         let metadata = request.metadata_mut();
@@ -79,7 +90,16 @@ async fn ask(channel: Channel, ask: Ask, name: &str) -> Outcome {
                         "address": row.address, "since_ms": row.since_ms, "extended": row.extended })
             };
             let answer = answer.into_inner();
-            json!({ "mid": answer.mid, "sessions": answer.sessions.into_iter().map(session).collect::<Vec<_>>() })
+            let mut json =
+                json!({ "mid": answer.mid, "sessions": answer.sessions.into_iter().map(session).collect::<Vec<_>>() });
+            if let Some(inbox) = answer.inbox {
+                json["inbox"] = json!({ "head": inbox.head, "floor": inbox.floor, "epoch": inbox.epoch });
+                let device = |device: v1::Device| {
+                    json!({ "device_id": device.device_id, "cursor": device.cursor, "seen_ms": device.seen_ms })
+                };
+                json["devices"] = answer.devices.into_iter().map(device).collect();
+            }
+            json
         }),
         Ask::Online(mids) => client.users_online(with(v1::UsersOnlineRequest { mids }, name)).await.map(|answer| {
             let user = |user: v1::UserOnline| json!({ "mid": user.mid, "online": user.online, "platforms": user.platforms });
@@ -113,6 +133,18 @@ async fn ask(channel: Channel, ask: Ask, name: &str) -> Outcome {
             let answer = client.get_drain(with(v1::GetDrainRequest { id: id.to_owned() }, name)).await;
             answer.map(|answer| drain_json(answer.get_ref()))
         }
+        Ask::Message(id) => client.get_message(with(v1::GetMessageRequest { id }, name)).await.map(as_json::fate),
+        Ask::PutGroup(put) => client.put_group(with(put, name)).await.map(as_json::changed),
+        Ask::Group(id) => {
+            client.get_group(with(v1::GetGroupRequest { id }, name)).await.map(|answer| as_json::group(answer.into_inner()))
+        }
+        Ask::DeleteGroup(id) => client.delete_group(with(v1::DeleteGroupRequest { id }, name)).await.map(as_json::deleted),
+        Ask::Convert(id) => client.convert_group(with(v1::ConvertGroupRequest { id }, name)).await.map(as_json::changed),
+        Ask::Members(change) => client.change_members(with(change, name)).await.map(as_json::members),
+        Ask::Timeline(asked) => client.list_group_messages(with(asked, name)).await.map(as_json::timeline),
+        Ask::Inbox(asked) => client.get_inbox(with(asked, name)).await.map(as_json::inbox),
+        Ask::Block(asked) => client.block(with(asked, name)).await.map(as_json::blocked),
+        Ask::Unblock(asked) => client.unblock(with(asked, name)).await.map(as_json::blocked),
     };
     answered.map_err(|status| (reason(&status), status.metadata().contains_key("retry-after-ms")))
 }
@@ -151,7 +183,7 @@ fn drain_json(drain: &v1::Drain) -> Value {
     json
 }
 
-async fn ask_http(world: &World, method: &str, uri: &str, body: &str, name: &str) -> Outcome {
+pub(crate) async fn ask_http(world: &World, method: &str, uri: &str, body: &str, name: &str) -> Outcome {
     let mut request = axum::http::Request::builder().method(method).uri(uri);
     if !name.is_empty() {
         request = request.header("authorization", format!("Bearer {}", token(name)));
@@ -294,11 +326,16 @@ fn pushes() -> Vec<Case> {
             v1::PushRequest { priority: 9, ..base() },
             "BAD_REQUEST",
         ),
-        (r#"{"to":{"mids":[7]},"body":"x","priority":"high"}"#.into(), v1::PushRequest { priority: 1, ..base() }, "UNSUPPORTED"),
+        (r#"{"to":{"mids":[7]},"body":"x","priority":"high"}"#.into(), v1::PushRequest { priority: 1, ..base() }, ""),
+        (
+            r#"{"to":{"mids":[7]},"body":"x","collapse":"c","priority":"low"}"#.into(),
+            v1::PushRequest { collapse: Some("c".into()), priority: 3, ..base() },
+            "",
+        ),
         (
             r#"{"to":{"mids":[7]},"body":"x","collapse":""}"#.into(),
             v1::PushRequest { collapse: Some(String::new()), ..base() },
-            "UNSUPPORTED",
+            "BAD_REQUEST",
         ),
         (r#"{"to":{"mids":[7]},"body":"x","store":true}"#.into(), v1::PushRequest { store: Some(true), ..base() }, "UNSUPPORTED"),
         (

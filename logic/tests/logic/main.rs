@@ -3,8 +3,10 @@
 
 mod accept;
 mod access;
+mod as_json;
 mod fakes;
 mod goim;
+mod groups;
 mod grpc;
 mod guard;
 mod health;
@@ -12,5 +14,6 @@ mod manage;
 mod openapi;
 mod read;
 mod serve;
+mod stored;
 mod traces;
 mod v1;

@@ -112,9 +112,9 @@ impl Ground {
         let config = logic_config(settings);
         let (log, registry, metrics) = (self.log.clone(), self.registry.clone(), self.metrics.clone());
         let accept = Accept::new(log.clone(), registry.clone(), nodes.clone(), metrics.clone(), &config);
-        let accept = Arc::new(accept.with_traces(self.traces.clone()).with_ids(self.ids.clone()));
-        log::restore(&*log, &accept, inbox, self.started_ms.saturating_sub(config.idempotency_ms))?;
+        let accept = Arc::new(accept.with_traces(self.traces.clone()).with_ids(self.ids.clone()).keeping(inbox.clone()));
+        log::restore(&*log, &accept, self.started_ms.saturating_sub(config.idempotency_ms))?;
         let api = Api::new(accept, registry, log, nodes, metrics, self.access.clone(), config);
-        Ok(Arc::new(api.with_events(feed).with_traces(self.traces.clone())))
+        Ok(Arc::new(api.with_events(feed).with_traces(self.traces.clone()).keeping(inbox.clone())))
     }
 }

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use perseid_log::{EmbeddedConfig, EmbeddedLog, EventLog, Record, Topic};
-use perseid_logic::{Accept, Inbox};
+use perseid_logic::Accept;
 use perseid_rpc::{LogRecord, PushMsg};
 use prost::Message;
 
@@ -35,7 +35,7 @@ pub(super) fn open(settings: &Settings) -> Result<EmbeddedLog> {
 }
 
 /// Idempotency keys hold over a restart, and ids go on above those that were given: the log knows them.
-pub(super) fn restore(log: &dyn EventLog, accept: &Accept, inbox: &Inbox, since_ms: u64) -> Result<()> {
+pub(super) fn restore(log: &dyn EventLog, accept: &Accept, since_ms: u64) -> Result<()> {
     let mut restore = |records: &[Record]| {
         for record in records.iter().filter(|record| record.ts_ms >= since_ms) {
             match record.topic {
@@ -46,7 +46,7 @@ pub(super) fn restore(log: &dyn EventLog, accept: &Accept, inbox: &Inbox, since_
                 }
                 Topic::Log => {
                     if let Ok(stored) = LogRecord::from_value(&record.value) {
-                        inbox.restore(&stored);
+                        accept.restore_stored(&stored);
                     }
                 }
                 Topic::Events => {}

@@ -59,6 +59,18 @@ pub enum PushType {
     Broadcast = 2,
 }
 
+/// How much a push matters, where not all can be delivered at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, prost::Enumeration)]
+#[repr(i32)]
+pub enum PushPriority {
+    /// As most.
+    Normal = 0,
+    /// Before others.
+    High = 1,
+    /// After others.
+    Low = 2,
+}
+
 /// goim's `goim.logic.PushMsg`, the value of a record in the push topic.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct PushMsg {
@@ -92,6 +104,13 @@ pub struct PushMsg {
     /// Not delivered at or after this unix time, ms; 0 = never too late. Ours.
     #[prost(uint64, tag = "102")]
     pub expire_at_ms: u64,
+    /// How much it matters; see [`PushPriority`]. Ours.
+    #[prost(enumeration = "PushPriority", tag = "103")]
+    pub priority: i32,
+    /// A later push to the same target with the same key replaces this one where it was not delivered yet; empty: none does.
+    /// Ours.
+    #[prost(string, tag = "104")]
+    pub collapse: String,
     /// Sender's mid as extended sessions see it. Ours.
     #[prost(uint64, tag = "105")]
     pub from: u64,

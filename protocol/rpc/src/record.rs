@@ -28,6 +28,10 @@ pub struct LogRecord {
     /// The trace that it belongs to, as in `PushMsg`: 25 bytes, or none.
     #[prost(bytes = "bytes", tag = "6")]
     pub trace: Bytes,
+    /// How many recipients the answer of the push API named; of a notice in several records, those of all. Set with an
+    /// idempotency key, so that a retry gets the same answer.
+    #[prost(uint64, tag = "7")]
+    pub recipients: u64,
     /// What it is.
     #[prost(oneof = "log_record::Body", tags = "10, 11, 12, 13, 14, 15, 16, 17")]
     pub body: Option<log_record::Body>,
@@ -284,6 +288,7 @@ mod tests {
             idem: 3,
             hash: 4,
             trace: Bytes::new(),
+            recipients: 0,
             body: Some(log_record::Body::Direct(direct)),
         };
         let value = record.to_value();

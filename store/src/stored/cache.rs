@@ -18,19 +18,25 @@ impl<K: Hash + Eq + Copy, V: Clone> Cache<K, V> {
         Self { young: HashMap::new(), old: HashMap::new(), weight_max, weight: 0 }
     }
 
-    /// A copy of the value.
-    pub(crate) fn get(&mut self, key: &K, weight: usize) -> Option<V> {
+    /// A copy of the value; `weight`: that which it was inserted with.
+    pub(crate) fn get(&mut self, key: &K, weight: impl FnOnce(&V) -> usize) -> Option<V> {
         if let Some(value) = self.young.get(key) {
             return Some(value.clone());
         }
         let value = self.old.remove(key)?;
+        let weight = weight(&value);
         self.insert(*key, value.clone(), weight);
         Some(value)
     }
 
+    /// The value, without counting that as use.
+    pub(crate) fn peek(&self, key: &K) -> Option<&V> {
+        self.young.get(key).or_else(|| self.old.get(key))
+    }
+
     /// Whether it is there; does not count as use.
     pub(crate) fn contains(&self, key: &K) -> bool {
-        self.young.contains_key(key) || self.old.contains_key(key)
+        self.peek(key).is_some()
     }
 
     /// Remembers a value.
@@ -68,7 +74,7 @@ mod tests {
         let mut cache = Cache::new(10);
         for number in 0..100_u32 {
             cache.insert(number, number, 1);
-            assert_eq!(cache.get(&0, 1), Some(0));
+            assert_eq!(cache.get(&0, |_| 1), Some(0));
             assert!(cache.young.len() + cache.old.len() <= 22);
         }
         assert!(!cache.contains(&50) && cache.contains(&99));

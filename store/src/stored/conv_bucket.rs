@@ -16,6 +16,10 @@ use super::step::{Bucket, ConvDone, ConvOp, Step, StepError};
 /// What a head costs in memory, about.
 const HEAD_BYTES: usize = 160;
 
+fn members_bytes(members: &Arc<[u64]>) -> usize {
+    64 + members.len() * 8
+}
+
 /// Where a conversation stands.
 #[derive(Clone, Debug)]
 pub(crate) struct ConvState {
@@ -108,7 +112,7 @@ impl ConvBucket {
 
     /// Where a conversation stands.
     pub(crate) fn state(&mut self, conv: Conv) -> Result<ConvState, Broken> {
-        if let Some(state) = self.states.get(&conv, HEAD_BYTES) {
+        if let Some(state) = self.states.get(&conv, |_| HEAD_BYTES) {
             return Ok(state);
         }
         let state = read_state(&self.rows, conv)?;
@@ -123,11 +127,11 @@ impl ConvBucket {
 
     /// Whether a conversation's state is in memory; of a group, its members too.
     pub(crate) fn is_warm(&self, conv: Conv) -> bool {
-        let members_known = match conv {
-            Conv::Group(id) => self.members.contains(&id),
-            Conv::Direct { .. } | Conv::Room(_) => true,
-        };
-        members_known && self.is_known(conv)
+        let Some(state) = self.states.peek(&conv) else { return false };
+        match conv {
+            Conv::Group(id) if state.group().is_some_and(|attrs| attrs.kind == ConvKind::Group) => self.members.contains(&id),
+            _ => true,
+        }
     }
 
     /// Whether a conversation's state is in memory.
@@ -137,7 +141,7 @@ impl ConvBucket {
 
     /// The members of a group now, ascending.
     pub(crate) fn members_now(&mut self, group: u64) -> Result<Arc<[u64]>, Broken> {
-        if let Some(members) = self.members.get(&group, 0) {
+        if let Some(members) = self.members.get(&group, members_bytes) {
             return Ok(members);
         }
         let mut members = Vec::new();
@@ -154,8 +158,13 @@ impl ConvBucket {
 
     /// Remembers the members of a group.
     pub(crate) fn set_members_now(&mut self, group: u64, members: Arc<[u64]>) {
-        let weight = 64 + members.len() * 8;
+        let weight = members_bytes(&members);
         self.members.insert(group, members, weight);
+    }
+
+    /// The members of a channel are no longer what they were; who they are nobody asks on the way of a message.
+    pub(crate) fn forget_members_now(&mut self, group: u64) {
+        self.members.remove(&group);
     }
 
     /// A member of a group, or somebody who was one.

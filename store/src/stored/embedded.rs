@@ -10,6 +10,8 @@ mod later;
 mod open;
 mod shared;
 mod store;
+#[cfg(test)]
+mod tests;
 
 use std::path::Path;
 use std::sync::Arc;

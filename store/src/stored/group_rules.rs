@@ -55,8 +55,9 @@ impl ConvBucket {
         let GroupEvent { mut attrs, joined, left, after, recipients, body } = planned;
         let kind = attrs.kind;
         self.move_members(group, &mut attrs, (&joined, &left), state.head.saturating_add(1), op.ts_ms)?;
-        if let Some(after) = after {
-            self.set_members_now(group, after);
+        match after {
+            Some(after) => self.set_members_now(group, after),
+            None => self.forget_members_now(group),
         }
         self.rows.put(keys::attrs(op.conv), attrs.to_bytes());
         let inboxes = matches!(recipients, Recipients::Members(_));
@@ -104,19 +105,33 @@ impl ConvBucket {
         };
         let goes: BTreeSet<u64> = remove.iter().copied().collect();
         let comes: BTreeSet<u64> = add.iter().copied().filter(|mid| *mid != 0 && !goes.contains(mid)).collect();
-        let before = self.members_now(group)?;
-        let is_member = |mid: &u64| before.binary_search(mid).is_ok();
-        let joined: Vec<u64> = comes.into_iter().filter(|mid| !is_member(mid)).collect();
-        let left: Vec<u64> = goes.into_iter().filter(is_member).collect();
+        let (joined, left) = self.who_moves(group, comes, goes)?;
         if joined.is_empty() && left.is_empty() {
             return Ok(Err(ConvOutcome::Nothing));
         }
-        let all: BTreeSet<u64> = before.iter().chain(&joined).copied().collect();
-        let after = all.iter().copied().filter(|mid| left.binary_search(mid).is_err()).collect();
-        let recipients = fan_out(attrs.kind, || all.iter().copied().collect());
+        // Channels may be large: nobody needs the list of all their members here.
+        let (mut recipients, mut after) = (Recipients::Nobody, None);
+        if attrs.kind == ConvKind::Group {
+            let all: BTreeSet<u64> = self.members_now(group)?.iter().chain(&joined).copied().collect();
+            after = Some(all.iter().copied().filter(|mid| left.binary_search(mid).is_err()).collect());
+            recipients = Recipients::Members(all.into_iter().collect());
+        }
         let body = event::members(attrs.kind, &joined, &left, pos);
         let attrs = Attrs { version: pos, ..attrs.as_ref().clone() };
-        Ok(Ok(GroupEvent { attrs, joined, left, after: Some(after), recipients, body }))
+        Ok(Ok(GroupEvent { attrs, joined, left, after, recipients, body }))
+    }
+
+    /// Of those who are to come and go, those who really do.
+    fn who_moves(&self, group: u64, comes: BTreeSet<u64>, goes: BTreeSet<u64>) -> Result<(Vec<u64>, Vec<u64>), Broken> {
+        let (mut joined, mut left) = (Vec::new(), Vec::new());
+        for (mid, is_coming) in comes.into_iter().map(|mid| (mid, true)).chain(goes.into_iter().map(|mid| (mid, false))) {
+            match (self.member(group, mid)?.since(), is_coming) {
+                (None, true) => joined.push(mid),
+                (Some(_), false) => left.push(mid),
+                _ => {}
+            }
+        }
+        Ok((joined, left))
     }
 
     fn plan_convert(&mut self, state: &ConvState, group: u64) -> Result<Result<GroupEvent, ConvOutcome>, Broken> {

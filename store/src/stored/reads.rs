@@ -107,10 +107,21 @@ impl Engine {
         let place = reference.conv.filter(|_| reference.conv_pos != 0);
         let mut message = reference.into_message(pos);
         let Some(conv) = place else { return Ok(Some(message)) };
-        match self.timeline_row(conv, message.conv_pos)? {
-            Some(row) if !row.gone => message.body = row.body,
-            None if self.conv(conv).state(conv)?.head < message.conv_pos => return Ok(None),
-            _ => {
+        let mut row = self.timeline_row(conv, message.conv_pos)?;
+        if row.is_none() {
+            let (state, is_whole) = {
+                let mut bucket = self.conv(conv);
+                (bucket.state(conv)?, bucket.guards.is_whole())
+            };
+            if message.conv_pos > state.head && !is_whole {
+                return Ok(None);
+            }
+            // It may have come back between the two looks.
+            row = self.timeline_row(conv, message.conv_pos)?;
+        }
+        match row.filter(|row| !row.gone) {
+            Some(row) => message.body = row.body,
+            None => {
                 message.flags |= flag::GONE;
                 message.body = Bytes::new();
             }

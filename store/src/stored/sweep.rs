@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
+use bytes::Bytes;
+
 use super::conv::Conv;
 use super::conv_bucket::{ConvBucket, read_state as read_conv};
 use super::engine::Engine;
@@ -12,9 +14,13 @@ use super::rows::{Attrs, Member, OutcomeRow, Ref, TimelineRow, TrimmedRow};
 use super::user_bucket::{UserBucket, read_state as read_inbox};
 
 /// Rows that one call deletes of one sort in one bucket, at most.
-const DELETED_MAX: usize = 1_000;
-/// Inboxes, timelines or rows that one call looks at, of one sort in one bucket, at most.
-const LOOKED_AT_MAX: usize = 500;
+const DELETED_MAX: usize = 40_000;
+/// Inboxes or timelines that one call looks at in one bucket, at most.
+const LOOKED_AT_MAX: usize = 4_000;
+/// Rows that one call looks at, of other sorts.
+const ROWS_MAX: usize = 40_000;
+/// Rows that are looked at or deleted before the bucket is free for others again.
+const CHUNK: usize = 500;
 /// However little room there is on the disk, so much age is kept.
 const AGE_MIN_MS: u64 = 3_600_000;
 
@@ -97,10 +103,14 @@ impl Engine {
     }
 
     fn sweep_dedupe(&self, number: u32) -> Result<(), Broken> {
-        let Some(mut bucket) = self.conv_number(number) else { return Ok(()) };
-        let ConvBucket { rows, dedupe, .. } = &mut *bucket;
-        rows.begin();
-        dedupe.sweep(rows, DELETED_MAX)?;
+        for _ in 0..ROWS_MAX / CHUNK {
+            let Some(mut bucket) = self.conv_number(number) else { break };
+            let ConvBucket { rows, dedupe, .. } = &mut *bucket;
+            rows.begin();
+            if dedupe.sweep(rows, CHUNK)? < CHUNK {
+                break;
+            }
+        }
         Ok(())
     }
 
@@ -115,8 +125,11 @@ impl Engine {
                 return Ok(());
             };
             let Some(conv) = keys::conv_before_number(&key) else { break };
-            deleted += bucket.trim_by_age(conv, before(ages.now_ms, ages.timeline_ms), ages.now_ms, DELETED_MAX - deleted)?;
-            place = keys::timeline(conv).last_with_prefix();
+            let trimmed = bucket.trim_by_age(conv, before(ages.now_ms, ages.timeline_ms), ages.now_ms, CHUNK)?;
+            deleted += trimmed;
+            if trimmed < CHUNK {
+                place = keys::timeline(conv).last_with_prefix();
+            }
             if deleted >= DELETED_MAX {
                 break;
             }
@@ -136,8 +149,11 @@ impl Engine {
                 return Ok(());
             };
             let Some(mid) = key.tail(1).first_chunk::<8>().map(|bytes| u64::from_be_bytes(*bytes)) else { break };
-            deleted += bucket.trim_by_age(mid, before(ages.now_ms, ages.inbox_ms), DELETED_MAX - deleted)?;
-            place = keys::inbox(mid).last_with_prefix();
+            let trimmed = bucket.trim_by_age(mid, before(ages.now_ms, ages.inbox_ms), CHUNK)?;
+            deleted += trimmed;
+            if trimmed < CHUNK {
+                place = keys::inbox(mid).last_with_prefix();
+            }
             if deleted >= DELETED_MAX {
                 break;
             }
@@ -148,34 +164,43 @@ impl Engine {
 
     /// Forgets who left long ago.
     fn sweep_members(&self, number: u32, ages: Ages) -> Result<(), Broken> {
-        let of = (sort::MEMBER, number);
-        let Some(mut bucket) = self.conv_number(number) else { return Ok(()) };
-        let (from, to) = (self.places.place(of), Key::new(of.0).last_with_prefix());
-        let rows: Result<Vec<_>, Broken> = bucket.rows.layers().range(from, to, false).take(LOOKED_AT_MAX).collect();
-        let rows = rows?;
-        self.places.set_place(of, rows.last().filter(|_| rows.len() == LOOKED_AT_MAX).map(|row| row.0.and(&[0])));
-        bucket.begin();
-        for (key, value) in rows {
-            if let Err(broken) = bucket.forget_left(key, Member::from_bytes(&value)?, before(ages.now_ms, ages.left_ms)) {
-                bucket.roll_back();
-                return Err(broken);
-            }
-        }
-        Ok(())
+        let before_ms = before(ages.now_ms, ages.left_ms);
+        self.walk(number, sort::MEMBER, |bucket, key, value| bucket.forget_left(key, Member::from_bytes(value)?, before_ms))
     }
 
     /// Deletes rows of conversations of one sort that are old.
-    fn sweep_rows(&self, number: u32, of_sort: u8, is_old: impl Fn(&bytes::Bytes) -> Result<bool, Broken>) -> Result<(), Broken> {
-        let of = (of_sort, number);
-        let Some(mut bucket) = self.conv_number(number) else { return Ok(()) };
-        let (from, to) = (self.places.place(of), Key::new(of_sort).last_with_prefix());
-        let rows: Result<Vec<_>, Broken> = bucket.rows.layers().range(from, to, false).take(LOOKED_AT_MAX).collect();
-        let rows = rows?;
-        self.places.set_place(of, rows.last().filter(|_| rows.len() == LOOKED_AT_MAX).map(|row| row.0.and(&[0])));
-        bucket.rows.begin();
-        for (key, value) in rows {
-            if is_old(&value)? {
+    fn sweep_rows(&self, number: u32, of_sort: u8, is_old: impl Fn(&Bytes) -> Result<bool, Broken>) -> Result<(), Broken> {
+        self.walk(number, of_sort, |bucket, key, value| {
+            if is_old(value)? {
                 bucket.rows.delete(key);
+            }
+            Ok(())
+        })
+    }
+
+    /// Looks at some rows of one sort, a few at a time.
+    fn walk(
+        &self,
+        number: u32,
+        of_sort: u8,
+        look: impl Fn(&mut ConvBucket, Key, &Bytes) -> Result<(), Broken>,
+    ) -> Result<(), Broken> {
+        let of = (of_sort, number);
+        for _ in 0..ROWS_MAX / CHUNK {
+            let Some(mut bucket) = self.conv_number(number) else { break };
+            let (from, to) = (self.places.place(of), Key::new(of_sort).last_with_prefix());
+            let rows: Result<Vec<_>, Broken> = bucket.rows.layers().range(from, to, false).take(CHUNK).collect();
+            let rows = rows?;
+            let is_over = rows.len() < CHUNK;
+            self.places.set_place(of, rows.last().filter(|_| !is_over).map(|row| row.0.and(&[0])));
+            bucket.begin();
+            let looked_at = rows.iter().try_for_each(|(key, value)| look(&mut bucket, *key, value));
+            if let Err(broken) = looked_at {
+                bucket.roll_back();
+                return Err(broken);
+            }
+            if is_over {
+                break;
             }
         }
         Ok(())

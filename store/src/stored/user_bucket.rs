@@ -119,7 +119,7 @@ impl UserBucket {
 
     /// The conversation is one of the user's. Every message of a chat says so again.
     fn list(&mut self, mid: u64, conv: Conv) -> Result<(), Broken> {
-        if self.listed.get(&(mid, conv), LISTED_BYTES).is_some() {
+        if self.listed.get(&(mid, conv), |()| LISTED_BYTES).is_some() {
             return Ok(());
         }
         let key = keys::conv_of(mid, conv);
@@ -190,7 +190,7 @@ impl UserBucket {
 
     /// Where an inbox stands.
     pub(crate) fn state(&mut self, mid: u64) -> Result<InboxState, Broken> {
-        if let Some(state) = self.states.get(&mid, HEAD_BYTES) {
+        if let Some(state) = self.states.get(&mid, |_| HEAD_BYTES) {
             return Ok(state);
         }
         let state = read_state(&self.rows, mid)?;

@@ -1,8 +1,10 @@
 //! One thing after the other, by hand.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use perseid_store::stored::conv::{Conv, ConvKind};
 use perseid_store::stored::read::{OpenInbox, OutOfRange, Pull, PullError, PullFrom, Reserve, Reserved};
-use perseid_store::stored::step::{Bucket, Change, ConvOutcome, Recipients, Rejection, Step, StepError};
+use perseid_store::stored::step::{Bucket, Change, ConvOutcome, Recipients, Rejection, Step, StepError, UserItem};
 use perseid_store::stored::testing::{Call, Fate};
 use perseid_store::stored::{Store, StoredConfig};
 
@@ -178,13 +180,75 @@ pub(crate) fn cursors_go_forward_only(store: &impl Store) {
     assert_eq!((open("web", None).cursor, open("web", Some((EPOCH, 2))).cursor, open("web", None).cursor), (0, 2, 2));
     assert!(open("web", Some((EPOCH + 1, 2))).foreign && open("web", Some((EPOCH, 4))).foreign);
     assert_eq!(now(store.ack(1, "web", 1, 6)), Ok(Ok(2)));
-    assert_eq!(now(store.ack(1, "ios", 3, 7)), Ok(Ok(3)));
+    assert_eq!(now(store.ack(1, "web", 1, 9_000_000)), Ok(Ok(2)), "hours later, when that is noted");
+    assert_eq!(now(store.ack(1, "ios", 3, 9_000_001)), Ok(Ok(3)));
     assert!(matches!(now(store.ack(1, "web", 4, 8)), Ok(Err(OutOfRange::AboveHead(_)))));
     let devices =
         |store: &dyn Store| now(store.devices(1)).unwrap().into_iter().map(|known| (known.device, known.pos)).collect::<Vec<_>>();
     assert_eq!(devices(store), [("web".into(), 2), ("ios".into(), 3)]);
     for index in 0..40_u64 {
-        now(store.ack(1, &format!("d{index}"), 1, 100 + index)).unwrap().unwrap();
+        now(store.ack(1, &format!("d{index}"), 1, 9_000_100 + index)).unwrap().unwrap();
     }
     assert_eq!((devices(store).len(), devices(store)[0].0.as_ref()), (32, "d8"));
+}
+
+pub(crate) fn positions_that_were_lost_make_a_new_epoch(store: &impl Store) {
+    let mut feed = Feed::new(store);
+    let chat = Conv::direct(1, 2);
+    feed.say(chat, 1, 0, "one");
+    now(store.ack(1, "web", 1, 6)).unwrap().unwrap();
+    let op = feed.op(chat, 1, 0, message("two"));
+    let done = feed.conv(&op).unwrap();
+    let epoch = |mid| now(store.inbox(mid)).unwrap().epoch;
+    assert_eq!((epoch(1), epoch(2)), (EPOCH, EPOCH));
+    let mine: Vec<UserItem> = items(&op, &done.outcome).into_iter().filter(|item| item.mid == 1).collect();
+    let boot = now(store.load(0)).unwrap().boot;
+    let step = Step { partition: 0, bucket: store.user_bucket(1), boot, prev: 0, last: op.offset, items: mine };
+    assert!(now(store.user(step.clone(), true)).unwrap()[0].fresh);
+    assert!(epoch(1) >= 2 * EPOCH, "the clock's time");
+    assert_eq!((epoch(2), now(store.inbox(1)).unwrap().head), (EPOCH, 2));
+    assert_eq!(now(store.devices(1)), Ok(vec![]), "cursors of another epoch are nothing");
+    let renewed = epoch(1);
+    assert!(!now(store.user(step, true)).unwrap()[0].fresh);
+    assert_eq!(epoch(1), renewed, "nothing was lost again");
+    let open = OpenInbox { mid: 1, device: "web".into(), has: Some((EPOCH, 1)), now_ms: 7 };
+    let opened = now(store.open_inbox(open)).unwrap();
+    assert!(opened.foreign && opened.cursor == 0);
+}
+
+pub(crate) fn a_read_never_answers_below_what_a_step_has_answered(store: &(impl Store + Sync)) {
+    const MESSAGES: u64 = 2_000;
+    let shown = AtomicU64::new(0);
+    std::thread::scope(|threads| {
+        threads.spawn(|| {
+            let mut feed = Feed::new(store);
+            for pos in 1..=MESSAGES {
+                feed.say(Conv::direct(1, 2), 1, pos, &format!("message {pos}"));
+                shown.store(pos, Ordering::SeqCst);
+            }
+        });
+        for _ in 0..2 {
+            threads.spawn(|| {
+                while shown.load(Ordering::SeqCst) < MESSAGES {
+                    let pos = shown.load(Ordering::SeqCst);
+                    if pos > 0 {
+                        see(store, pos);
+                    }
+                }
+            });
+        }
+    });
+}
+
+/// Everything up to this position is there.
+fn see(store: &impl Store, pos: u64) {
+    let page = now(store.sync(2, pos.saturating_sub(5), ALL)).unwrap().unwrap();
+    assert!(page.inbox.head >= pos && page.messages.last().is_some_and(|last| last.pos >= pos));
+    for message in &page.messages {
+        assert_eq!(message.body, format!("message {}", message.pos));
+    }
+    assert!(now(store.head(Conv::direct(1, 2))).unwrap() >= pos);
+    assert!(now(store.row(Conv::direct(1, 2), pos)).unwrap().is_some());
+    let before = PullFrom::Before(0);
+    assert!(pull(store, Conv::direct(1, 2), 1, before).unwrap().last().is_some_and(|last| *last >= pos));
 }

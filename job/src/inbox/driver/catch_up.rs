@@ -1,5 +1,6 @@
 //! The start: everything that the log has is applied before anybody connects.
 
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -65,6 +66,9 @@ impl Inbox {
                 info!(offset = next - 1, end = log.status().end, "stored messages: applying the log");
             }
         }
+        let (offset, end) = (engine.progress.next_offset().saturating_sub(1), log.status().end);
+        ports.inbox_metrics.offset.store(offset, Relaxed);
+        ports.inbox_metrics.told.store(end, Relaxed);
         let (records, ms) = (engine.progress.next_offset().saturating_sub(begin), started.elapsed().as_millis());
         info!(records, ms, "stored messages: at the end of the log");
         let (engine, hints) = (Mutex::new(engine), Mutex::default());

@@ -96,7 +96,9 @@ impl Worker<'_> {
         let records = match reader.read() {
             Ok(records) => records,
             Err(error) => {
-                error!(%error, "can't read the event log: stored messages wait");
+                if self.failed_log.take((self.shared.ports.clock)()).is_some() {
+                    error!(%error, "can't read the event log: stored messages wait");
+                }
                 return self.shared.inbound.pause(Duration::from_millis(RETRY_MS.1));
             }
         };

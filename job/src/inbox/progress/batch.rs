@@ -132,3 +132,32 @@ impl Chain {
         idle
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use perseid_store::stored::step::Effect;
+
+    use super::*;
+
+    /// Items for each record → (guard before, guard after, items) of each step.
+    fn cut(counts: &[usize]) -> Vec<(u64, u64, usize)> {
+        let items = counts.iter().enumerate().flat_map(|(index, count)| {
+            let offset = 11 + index as u64;
+            (0..*count as u64).map(move |mid| UserItem { offset, mid, entry: None, effect: Effect::None })
+        });
+        let bucket = Bucket::User(0);
+        let chain = Chain { guards: HashMap::from([(bucket, 5)]), ..Chain::default() };
+        let steps = Batch { last: 99, ..Batch::default() }.cut(bucket, items.collect(), &chain);
+        steps.into_iter().map(|step| (step.prev, step.last, step.items.len())).collect()
+    }
+
+    #[test]
+    fn large_steps_are_cut_between_records() {
+        assert_eq!(cut(&[1, 2]), [(5, 99, 3)]);
+        assert_eq!(cut(&[ITEMS_MAX]), [(5, 99, ITEMS_MAX)]);
+        assert_eq!(cut(&[3_000, 3_000, 3_000]), [(5, 11, 3_000), (11, 12, 3_000), (12, 99, 3_000)]);
+        assert_eq!(cut(&[9_000]), [(5, 99, 9_000)], "one record is never parted");
+        assert_eq!(cut(&[9_000, 1]), [(5, 11, 9_000), (11, 99, 1)]);
+        assert_eq!(cut(&[1, 9_000]), [(5, 11, 1), (11, 99, 9_000)]);
+    }
+}

@@ -8,7 +8,7 @@ use crate::inbox::meaning::{RoomKeep, Senseless, conv_op};
 const CHAT: Conv = Conv::Direct { lo: 7, hi: 9 };
 
 fn said(from: u64, body: Body) -> Meant {
-    let record = LogRecord { id: 100, ts_ms: 5, from, idem: 3, hash: 4, trace: Bytes::new(), body: Some(body) };
+    let record = LogRecord { id: 100, ts_ms: 5, from, idem: 3, hash: 4, body: Some(body), ..LogRecord::default() };
     Meant { offset: 11, record }
 }
 

@@ -7,6 +7,7 @@ mod deadline;
 mod health;
 mod service;
 mod status;
+mod stored;
 
 /// The descriptions, which are part of the program, can't be read.
 pub use tonic_reflection::server::Error as ReflectionError;
@@ -68,6 +69,16 @@ fn operation(method: &str) -> Option<(Route, Scope)> {
     Some(match method {
         "Push" => (Route::GrpcPush, Scope::Push),
         "PushBatch" => (Route::GrpcPushBatch, Scope::Push),
+        "GetMessage" => (Route::GrpcGetMessage, Scope::Read),
+        "PutGroup" => (Route::GrpcPutGroup, Scope::Push),
+        "GetGroup" => (Route::GrpcGetGroup, Scope::Read),
+        "DeleteGroup" => (Route::GrpcDeleteGroup, Scope::Push),
+        "ConvertGroup" => (Route::GrpcConvertGroup, Scope::Push),
+        "ChangeMembers" => (Route::GrpcChangeMembers, Scope::Push),
+        "ListGroupMessages" => (Route::GrpcListGroupMessages, Scope::Read),
+        "GetInbox" => (Route::GrpcGetInbox, Scope::Read),
+        "Block" => (Route::GrpcBlock, Scope::Push),
+        "Unblock" => (Route::GrpcUnblock, Scope::Push),
         "GetUser" => (Route::GrpcGetUser, Scope::Read),
         "UsersOnline" => (Route::GrpcUsersOnline, Scope::Read),
         "Kick" => (Route::GrpcKick, Scope::Admin),

@@ -8,7 +8,7 @@ use perseid_rpc::v1::target::To;
 use perseid_store::SessionRow;
 use tonic::{Request, Response, Status};
 
-use super::status;
+use super::{status, stored};
 use crate::accept::PushAnswer;
 use crate::api::Api;
 use crate::api::draft::{Draft, DraftTarget, Priority, not_one_target};
@@ -47,8 +47,10 @@ impl PushService {
         Ok(v1::ListRoomsResponse { rooms: rooms.into_iter().map(room).collect() })
     }
 
-    fn user(&self, mid: i64) -> Result<v1::User, Problem> {
-        Ok(v1::User { mid, sessions: self.0.sessions_of(mid)?.into_iter().map(session).collect() })
+    async fn user(&self, mid: i64) -> Result<v1::User, Problem> {
+        let sessions = self.0.sessions_of(mid)?.into_iter().map(session).collect();
+        let (inbox, devices) = stored::state(self.0.inbox_of(mid).await?);
+        Ok(v1::User { mid, sessions, inbox, devices })
     }
 
     fn online(&self, mids: &[i64]) -> Result<v1::UsersOnlineResponse, Problem> {
@@ -66,8 +68,48 @@ impl Push for PushService {
         self.answer(self.push_many(request).await)
     }
 
+    async fn get_message(&self, request: Request<v1::GetMessageRequest>) -> Answer<v1::MessageFate> {
+        self.answer(self.0.fate(request.get_ref().id).await.map(stored::fate))
+    }
+
+    async fn put_group(&self, request: Request<v1::PutGroupRequest>) -> Answer<v1::GroupChanged> {
+        self.answer(self.put(request).await)
+    }
+
+    async fn get_group(&self, request: Request<v1::GetGroupRequest>) -> Answer<v1::Group> {
+        self.answer(self.one_group(request.get_ref().id).await)
+    }
+
+    async fn delete_group(&self, request: Request<v1::DeleteGroupRequest>) -> Answer<v1::GroupDeleted> {
+        self.answer(self.delete(request).await)
+    }
+
+    async fn convert_group(&self, request: Request<v1::ConvertGroupRequest>) -> Answer<v1::GroupChanged> {
+        self.answer(self.convert(request).await)
+    }
+
+    async fn change_members(&self, request: Request<v1::ChangeMembersRequest>) -> Answer<v1::MembersChanged> {
+        self.answer(self.change(request).await)
+    }
+
+    async fn list_group_messages(&self, request: Request<v1::ListGroupMessagesRequest>) -> Answer<v1::Timeline> {
+        self.answer(self.timeline(request.get_ref()).await)
+    }
+
+    async fn get_inbox(&self, request: Request<v1::GetInboxRequest>) -> Answer<v1::Inbox> {
+        self.answer(self.inbox(*request.get_ref()).await)
+    }
+
+    async fn block(&self, request: Request<v1::BlockRequest>) -> Answer<v1::Blocked> {
+        self.answer(self.set_block(request, true).await)
+    }
+
+    async fn unblock(&self, request: Request<v1::BlockRequest>) -> Answer<v1::Blocked> {
+        self.answer(self.set_block(request, false).await)
+    }
+
     async fn get_user(&self, request: Request<v1::GetUserRequest>) -> Answer<v1::User> {
-        self.answer(self.user(request.get_ref().mid))
+        self.answer(self.user(request.get_ref().mid).await)
     }
 
     async fn users_online(&self, request: Request<v1::UsersOnlineRequest>) -> Answer<v1::UsersOnlineResponse> {
@@ -108,7 +150,7 @@ impl Push for PushService {
 }
 
 /// Who calls, and what for.
-fn parts<T>(mut request: Request<T>) -> Result<(Call, T), Problem> {
+pub(super) fn parts<T>(mut request: Request<T>) -> Result<(Call, T), Problem> {
     let call = request.extensions_mut().remove::<Call>();
     // Always there: whatever reaches the generated server passed what puts it there.
     let call = call.ok_or_else(|| Problem::bad("the call came past the check of who calls"))?;
@@ -126,7 +168,7 @@ fn draft(message: v1::PushRequest) -> Result<Draft, Problem> {
     let to = match message.to.and_then(|target| target.to) {
         Some(To::Mids(mids)) => DraftTarget::Mids(mids.mids),
         Some(To::Keys(keys)) => DraftTarget::Keys(keys.keys),
-        Some(To::Group(_)) => DraftTarget::Group,
+        Some(To::Group(group)) => DraftTarget::Group(group),
         Some(To::Room(room)) => DraftTarget::Room(room),
         Some(To::All(all)) => DraftTarget::All(all),
         None => return Err(not_one_target()),
@@ -141,7 +183,7 @@ fn draft(message: v1::PushRequest) -> Result<Draft, Problem> {
         speed: message.speed,
         store: message.store.unwrap_or(false),
         priority,
-        collapse: message.collapse.is_some(),
+        collapse: message.collapse,
     })
 }
 

@@ -23,7 +23,9 @@ pub(super) const fn code(reason: Reason) -> Code {
         Reason::BadRequest | Reason::TooLarge => Code::InvalidArgument,
         Reason::Unauthenticated | Reason::TokenExpired => Code::Unauthenticated,
         Reason::PermissionDenied => Code::PermissionDenied,
-        Reason::NotFound => Code::NotFound,
+        Reason::NotFound | Reason::NotMember => Code::NotFound,
+        // What is asked for lies before what is kept; a client does not try that again.
+        Reason::TooOld => Code::OutOfRange,
         Reason::Conflict => Code::AlreadyExists,
         Reason::Misdirected => Code::FailedPrecondition,
         Reason::RateLimited => Code::ResourceExhausted,

@@ -17,6 +17,9 @@ const TABLES_MAX: usize = 25;
 pub(super) struct Disk {
     db: Database,
     rows: Keyspace,
+    /// Every commit fails from now on, as on a disk that does not take bytes.
+    #[cfg(test)]
+    pub(super) fails: std::sync::atomic::AtomicBool,
 }
 
 fn broken(error: impl std::fmt::Display) -> Broken {
@@ -35,11 +38,20 @@ impl Disk {
         let options =
             || KeyspaceCreateOptions::default().manual_journal_persist(true).max_memtable_size(config.memtable_bytes_max);
         let rows = db.keyspace("rows", options)?;
-        Ok(Self { db, rows })
+        Ok(Self {
+            db,
+            rows,
+            #[cfg(test)]
+            fails: std::sync::atomic::AtomicBool::new(false),
+        })
     }
 
     /// Writes layers in one commit. `flush`: it survives the process (not the machine) when this returns.
     pub(super) fn commit(&self, layers: &[&Layer], flush: bool) -> Result<(), Broken> {
+        #[cfg(test)]
+        if self.fails.load(std::sync::atomic::Ordering::SeqCst) {
+            return Err(broken("a test wants it so"));
+        }
         let mut batch = self.db.batch().durability(flush.then_some(PersistMode::Buffer));
         for (key, value) in layers.iter().flat_map(|layer| layer.iter()) {
             match value {

@@ -63,9 +63,9 @@ impl Committer {
     fn commit_layers(&mut self, flush: bool) -> Result<(), Broken> {
         let disk = self.shared.disk()?;
         self.wait_for_room(&disk)?;
-        // Conversations first: a user's bucket may then be ahead of them, never of the log.
-        let (convs, conv_offsets) = self.shared.freeze_convs();
+        // Users first: on disk no inbox refers to what a timeline does not have.
         let (users, user_offsets) = self.shared.freeze_users();
+        let (convs, conv_offsets) = self.shared.freeze_convs();
         if convs.is_empty() && users.is_empty() && !flush {
             self.shared.thaw();
             return Ok(());

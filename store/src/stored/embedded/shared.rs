@@ -281,9 +281,10 @@ impl Shared {
         self.engine.all_convs().for_each(|mut bucket| bucket.close());
         self.engine.all_users().for_each(|mut bucket| bucket.close());
         let Some(disk) = hold(&self.disk).take() else { return Ok(()) };
-        let disk = Arc::downgrade(&disk);
+        let readers = Arc::downgrade(&disk);
+        drop(disk);
         for _ in 0..READERS_MS {
-            if disk.strong_count() == 0 {
+            if readers.strong_count() == 0 {
                 return Ok(());
             }
             std::thread::sleep(Duration::from_millis(1));

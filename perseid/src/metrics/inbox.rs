@@ -1,0 +1,26 @@
+//! What the job counts of stored messages.
+
+use std::fmt;
+
+use super::Out;
+use crate::parts::Parts;
+
+pub(super) fn put(out: &mut Out<'_>, parts: &Parts) -> fmt::Result {
+    let inbox = parts.stored.as_ref().map(|metrics| metrics.snapshot()).unwrap_or_default();
+    out.gauge("job_inbox_offset", "Offset up to which stored messages are applied", inbox.offset)?;
+    out.gauge("job_inbox_lag_records", "Durable records that are not applied yet", inbox.lag_records())?;
+    out.gauge("job_inbox_lag_ms", "Age of the last record when it was applied", inbox.lag_ms)?;
+    out.gauge("job_inbox_stopped", "1 while nothing is applied until somebody has looked", inbox.stopped)?;
+    let runs = [("inline", inbox.inline), ("cold", inbox.cold), ("overflow", inbox.overflows)];
+    let runs = runs.map(|(way, count)| (vec![("way", way)], count));
+    out.counters("job_inbox_runs", "Runs of records by where they were applied", runs)?;
+    let records = [("duplicate", inbox.duplicates), ("rejected", inbox.rejected), ("dead", inbox.dead)];
+    let records = records.map(|(outcome, count)| (vec![("outcome", outcome)], count));
+    out.counters("job_inbox_records", "Records that became no message", records)?;
+    let entries = [("fresh", inbox.entries), ("repeated", inbox.repeated)].map(|(state, count)| (vec![("state", state)], count));
+    out.counters("job_inbox_entries", "Entries of inboxes that comets were told of", entries)?;
+    out.counter("job_inbox_hints", "Hints to sessions that an inbox or a channel has something new", inbox.hints)?;
+    out.counter("job_inbox_ended", "Sessions ended because what they were shown no longer held", inbox.ended)?;
+    out.counter("job_inbox_retries", "Times that the store did not take a step at once", inbox.retries)?;
+    out.counter("job_inbox_reloads", "Times that the store had lost something", inbox.reloads)
+}
