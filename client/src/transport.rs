@@ -12,6 +12,7 @@ pub(crate) mod websocket;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use perseid_protocol::frame::{Frame, FrameError};
 use perseid_protocol::session::client::Session;
@@ -21,6 +22,9 @@ use crate::error::Disconnect;
 
 /// Chunks that may wait to be handled: a TCP read or a WebSocket message each.
 const HEARD_MAX: usize = 4;
+
+/// How long the last bytes of a connection that the client has given up may take.
+const LINGER: Duration = Duration::from_secs(5);
 
 /// What a connection hears.
 #[derive(Debug)]
@@ -56,6 +60,14 @@ pub(crate) fn pair() -> (Connection, TaskEnd) {
     let waiting_bytes = Arc::new(AtomicUsize::new(0));
     let connection = Connection { heard, to_write, waiting_bytes: Arc::clone(&waiting_bytes), partial: Vec::new() };
     (connection, TaskEnd { heard: heard_sender, to_write: write_receiver, waiting_bytes })
+}
+
+impl TaskEnd {
+    /// Waits until the client has let go, and then as long as its last bytes may take.
+    pub(crate) async fn outlived(heard: mpsc::Sender<Heard>) {
+        heard.closed().await;
+        tokio::time::sleep(LINGER).await;
+    }
 }
 
 impl Connection {

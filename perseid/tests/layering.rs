@@ -52,6 +52,11 @@ fn log_and_store_know_no_part_and_the_generator_knows_nobody() {
 }
 
 #[test]
+fn a_client_knows_the_protocol_alone() {
+    assert_eq!(ours("client"), ["perseid-protocol"]);
+}
+
+#[test]
 fn workers_are_free_of_tokio() {
     let known = dependencies("comet");
     assert!(!known.contains("tokio") && !known.contains("tokio-util"), "a worker is one loop over its own poll");
@@ -71,8 +76,8 @@ fn the_parts_know_no_transport_between_them() {
 
 #[test]
 fn the_rules_have_no_clock() {
-    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("../protocol/src");
-    let mut folders = vec![src];
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut folders = vec![root.join("protocol/src"), root.join("client/src/core")];
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
@@ -81,7 +86,7 @@ fn the_rules_have_no_clock() {
                 continue;
             }
             let text = std::fs::read_to_string(&path).unwrap();
-            for banned in ["Instant::now", "SystemTime", "std::net", "std::thread"] {
+            for banned in ["Instant::now", "SystemTime", "std::net", "std::thread", "tokio::"] {
                 assert!(!text.contains(banned), "{} uses {banned}", path.display());
             }
         }
@@ -98,6 +103,7 @@ fn unsafe_code_has_its_places() {
         "protocol/rpc/src",
         "log/src",
         "store/src",
+        "client/src",
         "comet/src",
         "logic/src",
         "job/src",

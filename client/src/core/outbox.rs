@@ -63,6 +63,8 @@ pub(crate) struct Outbox {
     in_flight: std::collections::VecDeque<InFlight>,
     failures: u32,
     cid_ms: u64,
+    /// The largest body that the server takes, bytes; 0: not known.
+    body_bytes_max: usize,
     outcomes: Vec<Outcome>,
 }
 
@@ -88,6 +90,7 @@ impl Outbox {
             in_flight: std::collections::VecDeque::new(),
             failures: 0,
             cid_ms: 3_600_000,
+            body_bytes_max: 0,
             outcomes: Vec::new(),
         }
     }
@@ -117,7 +120,8 @@ impl Outbox {
     }
 
     /// A session has read the inbox to its head: what has not come back by now goes out.
-    pub(crate) fn open(&mut self, cid_ms: u64) {
+    pub(crate) fn open(&mut self, cid_ms: u64, body_bytes_max: usize) {
+        self.body_bytes_max = body_bytes_max;
         if self.phase == Phase::Closed {
             self.phase = Phase::Flowing;
         }
@@ -146,6 +150,12 @@ impl Outbox {
             let (order, slot) = self.slots.first_ready()?;
             if slot.is_forgotten(now_ms, self.cid_ms.saturating_sub(CID_MARGIN_MS)) {
                 self.resolve(order, Err(Error::Unknown));
+                continue;
+            }
+            // Taken in before the limit was known. To send it would end the session, each time anew.
+            let bytes = slot.entry.body.len();
+            if self.body_bytes_max != 0 && bytes > self.body_bytes_max {
+                self.resolve(order, Err(Error::TooLarge { bytes, bytes_max: self.body_bytes_max }));
                 continue;
             }
             let slot = self.slots.get_mut(order)?;

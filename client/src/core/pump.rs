@@ -21,6 +21,7 @@ impl Core {
         }
         self.settle();
         self.tell_room();
+        self.keep_cursor(now_ms);
         if !self.is_ready() {
             return;
         }
@@ -29,7 +30,6 @@ impl Core {
         self.write_messages(now_ms);
         self.write_room();
         self.write_requests();
-        self.write_ack(now_ms);
     }
 
     /// One thing from the inbox. That an own message has come back is stored before the application can move its cursor
@@ -85,7 +85,7 @@ impl Core {
         if !self.inbox.is_synced() {
             return;
         }
-        self.outbox.open(self.limits.cid_ms);
+        self.outbox.open(self.limits.cid_ms, usize::try_from(self.limits.body_bytes).unwrap_or(usize::MAX));
         if !std::mem::replace(&mut self.told_synced, true) {
             self.tell(Event::Synced { head: self.inbox.position().pos });
         }
@@ -124,11 +124,12 @@ impl Core {
         }
     }
 
-    fn write_ack(&mut self, now_ms: u64) {
+    /// Stored always, acknowledged where somebody listens; AUTH names it to the next session.
+    fn keep_cursor(&mut self, now_ms: u64) {
         let Some(position) = self.acks.take_due(self.inbox.position(), now_ms) else { return };
         self.actions.push_back(Action::Store(Record::Cursor(position)));
         // A session is in the epoch of the inbox; a cursor of another means nothing to it.
-        if position.epoch == self.inbox.position().epoch {
+        if self.is_ready() && position.epoch == self.inbox.position().epoch {
             self.write_silent(op::ACK, Extension { pos: position.pos, ..Extension::default() }, &Bytes::new());
         }
     }

@@ -24,6 +24,7 @@ async fn run<S: AsyncRead + AsyncWrite>(stream: S, end: TaskEnd) {
     let why = tokio::select! {
         why = reading(read, &end.heard) => why,
         why = writing(write, end.to_write, &end.waiting_bytes) => why,
+        () = TaskEnd::outlived(heard.clone()) => return,
     };
     // Nobody may be listening any more.
     let _ = heard.send(Heard::Ended(Disconnect::Lost(why))).await;

@@ -32,7 +32,13 @@ where
         .await
         .map_err(|error| format!("the WebSocket was not accepted: {error}"))?;
     let (connection, end) = pair();
-    tokio::spawn(run(socket, end));
+    let outlived = TaskEnd::outlived(end.heard.clone());
+    tokio::spawn(async move {
+        tokio::select! {
+            () = run(socket, end) => {}
+            () = outlived => {}
+        }
+    });
     Ok(connection)
 }
 

@@ -151,10 +151,16 @@ fn too_much_beyond_a_gap_is_dropped_and_asked_for() {
 
 #[test]
 fn where_a_new_device_begins() {
-    for (start, cursor) in [(Start::Oldest, 3), (Start::Newest, 9)] {
+    for (start, acked, cursor) in [
+        (Start::Oldest, 6, 3),
+        (Start::Newest, 6, 9),
+        (Start::Acknowledged, 6, 6),
+        (Start::Acknowledged, 1, 3),
+        (Start::Acknowledged, 99, 9),
+    ] {
         let mut inbox = Inbox::new(Position::default(), start, 400);
-        inbox.begin(&session(77, 4, 9), at(0, 0), 0);
-        assert_eq!(inbox.take_sync(0), Some(cursor), "{start:?}");
+        inbox.begin(&AuthReply { cursor: acked, ..session(77, 4, 9) }, at(0, 0), 0);
+        assert_eq!(inbox.take_sync(0), Some(cursor), "{start:?} {acked}");
         assert_eq!(inbox.position(), Position { epoch: 77, pos: cursor });
         assert!(inbox.take_applied().is_empty(), "nothing is missing on a new device");
     }

@@ -22,7 +22,7 @@ impl Fixture {
         for cid in 1..=count {
             one.outbox.push(entry(cid), cid).unwrap();
         }
-        one.outbox.open(CID_MS);
+        one.outbox.open(CID_MS, 1_000);
         one
     }
 
@@ -136,7 +136,7 @@ fn a_lost_session_sends_again_only_what_did_not_come_back() {
     assert!(one.send(0).is_empty(), "the inbox was not read to its head yet");
     one.echo(2, 99);
     one.echo(2, 2);
-    one.outbox.open(CID_MS);
+    one.outbox.open(CID_MS, 1_000);
     assert_eq!(one.send(0), [1, 3], "2 is there; the one of another conversation was not it");
     assert_eq!(one.outcomes(), [(2, true)]);
 }
@@ -171,7 +171,7 @@ fn what_nobody_can_know_any_more_is_not_sent_again() {
         if skipped {
             one.outbox.note_skipped();
         }
-        one.outbox.open(CID_MS);
+        one.outbox.open(CID_MS, 1_000);
         let expected: &[u64] = if again { &[1, 2] } else { &[2] };
         assert_eq!(one.send(1_000 + later_ms), expected, "{channel} {skipped} {later_ms}: what was never sent goes out");
         let outcomes = one.outbox.take_outcomes();
@@ -196,4 +196,14 @@ fn bounded_in_bytes() {
     assert!(matches!(outbox.push(entry(4), 4), Err(Error::Full { .. })));
     outbox.handle_rejected(1, "");
     outbox.push(entry(4), 4).unwrap();
+}
+
+#[test]
+fn what_the_server_does_not_take_never_goes_out() {
+    let mut one = Fixture::open(1);
+    one.outbox.push(OutboxEntry { body: Bytes::from(vec![0; 1_001]), ..entry(2) }, 2).unwrap();
+    one.outbox.push(entry(102), 102).unwrap();
+    assert_eq!(one.send(0), [1, 102]);
+    let outcomes = one.outbox.take_outcomes();
+    assert_eq!(outcomes[0].result, Err(Error::TooLarge { bytes: 1_001, bytes_max: 1_000 }));
 }

@@ -1,23 +1,24 @@
 //! Clients, server and network together; faults until a certain time, then peace.
 
+mod check;
+mod faults;
+
 use bytes::Bytes;
-use perseid_protocol::CloseReason;
 use perseid_protocol::auth::AuthRequest;
-use perseid_protocol::frame::{Extension, kind};
-use perseid_protocol::op;
+use perseid_protocol::frame::kind;
 use perseid_protocol::session::client::Session as Codec;
 
-use super::app::App;
+use super::client::{Client, config};
 use super::network::Connection;
-use super::server::{GROUP, Server, frame};
+use super::server::{GROUP, Server};
 use crate::core::calls::Draft;
 use crate::core::random::Random;
-use crate::core::{Action, Core, CoreConfig, Start};
-use crate::error::{Disconnect, Error};
-use crate::storage::{Record, Stored};
+use crate::core::{Action, Core};
+use crate::error::Disconnect;
+use crate::storage::Record;
 
 const USERS: u64 = 3;
-const PEACE_MS: u64 = 800_000;
+pub(super) const PEACE_MS: u64 = 800_000;
 const END_MS: u64 = PEACE_MS + 4_000_000;
 
 /// How bad it gets; different seeds have different weather, so that rare faults are not always hidden by frequent ones.
@@ -46,19 +47,6 @@ impl Weather {
             trims: one_in(4),
         }
     }
-}
-
-struct Client {
-    mid: u64,
-    core: Option<Core>,
-    stored: Stored,
-    connection: Option<Connection>,
-    connected_at_ms: u64,
-    /// The network is away until then, or the program is.
-    away_until_ms: u64,
-    app: App,
-    next_send_ms: u64,
-    token: u64,
 }
 
 pub(super) struct World {
@@ -144,6 +132,9 @@ impl World {
             && now_ms >= core.poll_timeout()
         {
             core.handle_timeout(now_ms);
+            if core.poll_timeout() <= now_ms {
+                return Err(format!("at {now_ms} it wants to be woken at once, and again"));
+            }
         }
         self.carry_out(at)?;
         self.application_turn(at)?;
@@ -260,189 +251,6 @@ impl World {
         }
         Ok(())
     }
-
-    fn fault(&mut self) -> Result<(), String> {
-        let chance = usize::try_from(self.random.up_to(USERS - 1)).unwrap_or(0);
-        let at = self.next_victim.take().unwrap_or(chance);
-        let mid = self.clients[at].mid;
-        match self.random.up_to(9) {
-            0..=4 if self.weather.cuts => {
-                self.cut(at);
-                let long = self.weather.long_outages && self.random.up_to(3) == 0;
-                let away_ms = self.random.up_to(if long { 400_000 } else { 3_000 });
-                self.clients[at].away_until_ms = self.now_ms + away_ms;
-            }
-            5 if self.weather.kills => self.kill(at),
-            6 | 7 if self.weather.trims => {
-                let keep = self.random.up_to(4);
-                self.server.trim(mid, usize::try_from(keep).unwrap_or(0));
-            }
-            8 if self.weather.epochs => {
-                let lose = self.random.up_to(3);
-                self.server.new_epoch(mid, usize::try_from(lose).unwrap_or(0));
-                self.resync(at);
-            }
-            9 if self.weather.cuts => self.resync(at),
-            _ => {}
-        }
-        Ok(())
-    }
-
-    /// The server ends a session with RESYNC.
-    fn resync(&mut self, at: usize) {
-        let now_ms = self.now_ms;
-        let client = &mut self.clients[at];
-        let Some(core) = client.core.as_mut() else { return };
-        if client.connection.is_some() {
-            let bytes = frame(op::DISCONNECT, 0, Extension::default(), CloseReason::Resync.json(None, Some(50)).as_bytes());
-            if let Ok(Some(frame)) = Codec::decode(&bytes) {
-                core.handle_frame(&frame, now_ms);
-            }
-            client.connection = None;
-            core.handle_lost(Disconnect::Lost("closed".into()), now_ms);
-        }
-    }
-
-    fn cut(&mut self, at: usize) {
-        self.close(at);
-        let client = &mut self.clients[at];
-        client.connected_at_ms = u64::MAX;
-        if let Some(core) = client.core.as_mut() {
-            core.handle_lost(Disconnect::Lost("cut".into()), self.now_ms);
-        }
-    }
-
-    /// What the client had written may still arrive.
-    fn close(&mut self, at: usize) {
-        if let Some(mut connection) = self.clients[at].connection.take()
-            && connection.session.is_some()
-        {
-            let arrive = usize::try_from(self.random.up_to(connection.up.len() as u64)).unwrap_or(0);
-            connection.up.truncate(arrive);
-            self.zombies.push(connection);
-        }
-    }
-
-    fn kill(&mut self, at: usize) {
-        self.close(at);
-        let client = &mut self.clients[at];
-        client.core = None;
-        client.connected_at_ms = u64::MAX;
-        client.away_until_ms = self.now_ms + self.random.up_to(5_000);
-    }
-
-    fn is_quiet(&self) -> bool {
-        self.zombies.is_empty() && self.server.next_due_ms() == u64::MAX && self.clients.iter().all(|client| self.is_done(client))
-    }
-
-    fn is_done(&self, client: &Client) -> bool {
-        let user = &self.server.users[&client.mid];
-        let there = |at: crate::event::Position| at.pos == user.head() && (at.epoch == user.epoch || user.head() == 0);
-        let acked = client.connection.as_ref().and_then(|connection| connection.session.as_ref()).map(|one| one.acked);
-        client.core.as_ref().is_some_and(|core| core.outbox_len() == 0)
-            && there(client.app.done)
-            && there(client.stored.cursor)
-            && acked == Some(user.head())
-            && client.stored.outbox.is_empty()
-    }
-
-    fn check(&self) -> Result<u64, String> {
-        for client in &self.clients {
-            if !self.is_done(client) {
-                let user = &self.server.users[&client.mid];
-                return Err(format!(
-                    "user {} never came to rest: processed {:?}, stored {:?}, inbox {} to {} in epoch {}, outbox {}",
-                    client.mid,
-                    client.app.done,
-                    client.stored.cursor,
-                    user.floor,
-                    user.head(),
-                    user.epoch,
-                    client.stored.outbox.len(),
-                ));
-            }
-            self.check_sent(client)?;
-        }
-        self.check_order()?;
-        Ok(self.clients.iter().map(|client| client.app.seen).sum())
-    }
-
-    fn check_sent(&self, client: &Client) -> Result<(), String> {
-        for body in &client.app.sent {
-            let count: usize =
-                self.server.timelines.values().map(|line| line.iter().filter(|item| item.body == body).count()).sum();
-            let outcome = client.app.outcomes.get(body);
-            let right = match outcome {
-                Some(Ok(_)) => count == 1,
-                Some(Err(Error::Unknown)) => count <= 1,
-                Some(Err(_)) => count == 0,
-                // Killed after the storage knew and before the application did.
-                None => self.weather.kills && client.app.settled.contains(body) && count <= 1,
-            };
-            if !right {
-                return Err(format!("{body:?} of user {} stands {count} times, and ended as {outcome:?}", client.mid));
-            }
-        }
-        Ok(())
-    }
-
-    /// In each timeline the messages of one sender stand in the order in which they were sent.
-    fn check_order(&self) -> Result<(), String> {
-        for (key, line) in &self.server.timelines {
-            for client in &self.clients {
-                let order: Vec<usize> = line
-                    .iter()
-                    .filter(|item| item.from == client.mid)
-                    .filter_map(|item| client.app.sent.iter().position(|body| *body == item.body))
-                    .collect();
-                if !order.is_sorted() {
-                    return Err(format!("{key:?}: user {}'s messages stand in the order {order:?}", client.mid));
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Client {
-    fn new(mid: u64, next_send_ms: u64) -> Self {
-        Self {
-            mid,
-            core: None,
-            stored: Stored::default(),
-            connection: None,
-            connected_at_ms: u64::MAX,
-            away_until_ms: 0,
-            app: App::default(),
-            next_send_ms,
-            token: 0,
-        }
-    }
-
-    fn next_ms(&self, now_ms: u64) -> u64 {
-        let core_ms = self.core.as_ref().map_or(self.away_until_ms, Core::poll_timeout);
-        let send_ms = if self.core.is_some() && now_ms < PEACE_MS { self.next_send_ms } else { u64::MAX };
-        let network_ms = self.connection.as_ref().map_or(u64::MAX, Connection::next_ms);
-        core_ms.min(send_ms).min(network_ms).min(self.app.next_ms()).min(self.connected_at_ms)
-    }
-
-    fn write(&mut self, bytes: Vec<u8>, now_ms: u64, random: &mut Random) -> Result<(), String> {
-        // Cut between the wish and its fulfilment.
-        let Some(connection) = self.connection.as_mut() else { return Ok(()) };
-        let mut rest = bytes.as_slice();
-        while let Ok(Some(frame)) = Codec::decode(rest) {
-            if frame.header.op == op::SEND_MSG {
-                let body = Bytes::copy_from_slice(frame.body);
-                if !self.stored.outbox.iter().any(|entry| entry.body == body && entry.sent_ms != 0) {
-                    return Err(format!("{body:?} is sent before the storage knows it"));
-                }
-            }
-            let (one, behind) = rest.split_at(frame.len);
-            connection.write_up(one.to_vec(), now_ms, random);
-            rest = behind;
-        }
-        if rest.is_empty() { Ok(()) } else { Err("half a frame was written".into()) }
-    }
 }
 
 /// The server reads what has arrived on a connection.
@@ -467,17 +275,4 @@ fn serve(server: &mut Server, connection: &mut Connection, now_ms: u64, random: 
         }
     }
     Ok(())
-}
-
-fn config(mid: u64) -> CoreConfig {
-    CoreConfig {
-        auth: AuthRequest { mid: mid.cast_signed(), device_id: "d".into(), ..AuthRequest::default() },
-        start: Start::Oldest,
-        heartbeat_ms: 30_000,
-        handshake_ms: 10_000,
-        request_ms: 30_000,
-        outbox_bytes_max: 1 << 20,
-        held_bytes_max: 1_000,
-        requests_bytes_max: 1 << 16,
-    }
 }
