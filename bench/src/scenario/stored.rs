@@ -19,6 +19,10 @@ use std::time::Duration;
 pub(super) const FROM_HEAD: Extended = Extended { from: From::Head, page: 200 };
 /// Messages that a writer of the preparation sends at once.
 const FILL_BURST: u64 = 10;
+/// A server that uses less is at rest; looked at so often, for so long.
+const QUIET_CORES: f64 = 0.03;
+const SETTLE: Duration = Duration::from_millis(500);
+const SETTLE_NS_MAX: u64 = 5 * SECOND;
 /// How long to listen after the last that is expected.
 const TAIL: Duration = Duration::from_millis(100);
 /// A generator that is later than this by itself is the limit.
@@ -134,6 +138,21 @@ impl Writers {
         // What comes twice comes later.
         std::thread::sleep(TAIL);
         self.fleet.end_talk()
+    }
+}
+
+/// Waits until the server has come to rest: what it still writes of the
+/// preparation is not part of what is measured.
+pub(super) fn settle(watch: &Watch) {
+    let end_ns = now_ns() + SETTLE_NS_MAX;
+    while now_ns() < end_ns {
+        let before = watch.snapshot();
+        std::thread::sleep(SETTLE);
+        let after = watch.snapshot();
+        let used = after.server.zip(before.server).map_or(0, |(after, before)| (after - before).ns());
+        if to_f64(used) <= QUIET_CORES * to_f64(after.at_ns - before.at_ns) {
+            return;
+        }
     }
 }
 

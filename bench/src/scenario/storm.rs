@@ -1,7 +1,7 @@
 //! `storm`: many sessions are cut off, miss messages, and come back at once, each
 //! with its cursor; others stay and go on sending heartbeats.
 
-use super::stored::{FROM_HEAD, Writers, check};
+use super::stored::{FROM_HEAD, Writers, check, settle};
 use super::sync::{latencies, parameters, readers};
 use super::{Bench, Crowd, cpu_figures, server_cpu_ns, us_each};
 use crate::cli::Storm;
@@ -17,8 +17,8 @@ use std::time::Duration;
 
 /// All at once: sessions started a second.
 const AT_ONCE: f64 = 1e6;
-/// Let the server come to rest before the storm.
-const SETTLE: Duration = Duration::from_millis(500);
+/// For replies that are on their way.
+const REPLIES: Duration = Duration::from_millis(500);
 
 pub(super) fn run(bench: &Bench<'_>, options: &Storm) -> Result<RunReport> {
     let sessions = bench.sessions(10_000);
@@ -47,8 +47,9 @@ pub(super) fn run(bench: &Bench<'_>, options: &Storm) -> Result<RunReport> {
     let (plan, written) = writers.fill(bench, fill, away_mid.cast_unsigned(), sessions, each)?;
     check(&mut report, &written, Wanted::Echoes);
     writers.fleet.close()?;
+    settle(&watch);
     bench.open(&mut idle)?;
-    sleep(SETTLE);
+    sleep(REPLIES);
 
     away.talk(Some(plan), false)?;
     idle.talk(None, false)?;
@@ -59,7 +60,7 @@ pub(super) fn run(bench: &Bench<'_>, options: &Storm) -> Result<RunReport> {
     let connected = away.open(at_ns, AT_ONCE, bench.bar)?;
     let to = watch.snapshot();
     // One heartbeat more of each, so that none is asked for too early.
-    sleep(Duration::from_nanos(seconds_ns(options.heartbeat)) + SETTLE);
+    sleep(Duration::from_nanos(seconds_ns(options.heartbeat)) + REPLIES);
     let after = idle.counters().total();
     let read = away.end_talk()?.after(&written);
     check(&mut report, &read, Wanted::Arrivals);

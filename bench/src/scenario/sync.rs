@@ -1,7 +1,7 @@
 //! `sync`: users were away while messages came; each connects and reads its
 //! inbox from the first message to the head.
 
-use super::stored::{Writers, check};
+use super::stored::{Writers, check, settle};
 use super::{Bench, Crowd, cpu_figures, reasons, server_cpu_ns};
 use crate::cli::{Fill, Sync};
 use crate::clock::{MILLI, now_ns, sleep_until};
@@ -12,11 +12,6 @@ use crate::engine::{Connected, Fleet};
 use crate::report::RunReport;
 use crate::stats::{per, to_f64};
 use anyhow::Result;
-use std::thread::sleep;
-use std::time::Duration;
-
-/// Let the server come to rest when the inboxes are full.
-const SETTLE: Duration = Duration::from_millis(500);
 
 pub(super) fn run(bench: &Bench<'_>, options: &Sync) -> Result<RunReport> {
     let sessions = bench.sessions(100);
@@ -34,7 +29,7 @@ pub(super) fn run(bench: &Bench<'_>, options: &Sync) -> Result<RunReport> {
     let (plan, written) = writers.fill(bench, fill, first_mid.cast_unsigned(), sessions, each)?;
     check(&mut report, &written, Wanted::Echoes);
     writers.fleet.close()?;
-    sleep(SETTLE);
+    settle(&watch);
 
     readers.talk(Some(plan), false)?;
     let at_ns = now_ns() + 200 * MILLI;
