@@ -13,6 +13,7 @@
 mod catch_up;
 mod engine;
 mod inbound;
+mod sink;
 mod worker;
 
 use std::io;
@@ -32,8 +33,9 @@ use crate::lane::Lanes;
 use crate::metrics::Metrics;
 use crate::outlet::Outlet;
 pub use catch_up::CatchUpError;
-use engine::{Engine, Sink, Stand};
+use engine::{Engine, Stand};
 use inbound::{Chunk, Inbound};
+use sink::Sink;
 
 /// The name under which it reads the log.
 const CONSUMER: &str = "inbox";

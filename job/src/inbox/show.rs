@@ -144,65 +144,70 @@ pub trait Showing {
 
 /// Tells `to` what was applied, in the order of the log.
 pub fn show(applied: &Applied, to: &mut dyn Showing) -> ShownCounts {
-    let mut counts = ShownCounts::default();
-    let mut heads = BTreeMap::new();
+    let mut round =
+        Round { again: applied.again, to, counts: ShownCounts::default(), heads: BTreeMap::new(), sessions: Vec::new() };
     let mut dones = applied.dones.as_slice();
-    let mut sessions = Vec::new();
     for shown in &applied.shown {
-        let behind = dones.iter().take_while(|done| done.offset < shown.offset).count();
+        let behind = dones.partition_point(|done| done.offset < shown.offset);
         let (_, rest) = dones.split_at(behind);
-        let (of_this, rest) = rest.split_at(rest.iter().take_while(|done| done.offset == shown.offset).count());
+        let (of_this, rest) = rest.split_at(rest.partition_point(|done| done.offset == shown.offset));
         dones = rest;
         match &shown.what {
-            What::Room(frame) => to.room(frame),
-            What::Channel(hint) => to.channel(*hint),
+            What::Room(frame) => round.to.room(frame),
+            What::Channel(hint) => round.to.channel(*hint),
             What::Inbox { entry, body } => {
                 let push = Arc::new(entry_push(entry, body, shown.trace));
-                for done in of_this.iter().filter(|done| done.pos != 0) {
-                    sessions.clear();
-                    to.sessions(done.mid, &mut sessions);
-                    if !done.fresh {
-                        counts.repeated += 1;
-                        let head = heads.entry(done.mid).or_insert(0);
-                        *head = done.pos.max(*head);
-                    } else if applied.again {
-                        counts.fresh += 1;
-                        counts.ended += end(&sessions, to);
-                    } else {
-                        counts.fresh += 1;
-                        let conv = entry.conv.map_or(0, |conv| conv.seen_by(done.mid));
-                        for session in &sessions {
-                            let target = Target::Inbox { session: *session, pos: done.pos, conv };
-                            to.deliver(*session, Delivery { target, push: Arc::clone(&push) });
-                        }
-                    }
-                }
+                of_this.iter().filter(|done| done.pos != 0).for_each(|done| round.entry(entry, &push, done));
             }
         }
     }
-    hint_heads(&heads, to, &mut counts);
-    counts
+    round.hint_heads();
+    round.counts
 }
 
-fn end(sessions: &[SessionAddr], to: &mut dyn Showing) -> u64 {
-    for session in sessions {
-        let target = Target::End(*session, CloseReason::Resync);
-        to.deliver(*session, Delivery { target, push: Arc::default() });
+/// One batch that is being told.
+struct Round<'a> {
+    again: bool,
+    to: &'a mut dyn Showing,
+    counts: ShownCounts,
+    /// Users of whom something had been applied before, and up to where.
+    heads: BTreeMap<u64, u64>,
+    /// Lent from user to user.
+    sessions: Vec<SessionAddr>,
+}
+
+impl Round<'_> {
+    fn entry(&mut self, entry: &Entry, push: &Arc<Push>, done: &UserDone) {
+        if !done.fresh {
+            self.counts.repeated += 1;
+            let head = self.heads.entry(done.mid).or_insert(0);
+            *head = done.pos.max(*head);
+            return;
+        }
+        self.counts.fresh += 1;
+        if self.again {
+            self.counts.ended += self.tell(done.mid, &Arc::default(), |session| Target::End(session, CloseReason::Resync));
+            return;
+        }
+        let (pos, conv) = (done.pos, entry.conv.map_or(0, |conv| conv.seen_by(done.mid)));
+        self.tell(done.mid, push, |session| Target::Inbox { session, pos, conv });
     }
-    sessions.len() as u64
-}
 
-/// One hint for each user, however much was applied before: the client pulls.
-fn hint_heads(heads: &BTreeMap<u64, u64>, to: &mut dyn Showing, counts: &mut ShownCounts) {
-    let push = Arc::new(Push { op: op::HEAD, ..Push::default() });
-    let mut sessions = Vec::new();
-    for (mid, pos) in heads {
-        sessions.clear();
-        to.sessions(*mid, &mut sessions);
-        for session in &sessions {
-            let target = Target::Inbox { session: *session, pos: *pos, conv: 0 };
-            to.deliver(*session, Delivery { target, push: Arc::clone(&push) });
-            counts.hints += 1;
+    /// To all sessions of a user; gives how many those are.
+    fn tell(&mut self, mid: u64, push: &Arc<Push>, target: impl Fn(SessionAddr) -> Target) -> u64 {
+        self.sessions.clear();
+        self.to.sessions(mid, &mut self.sessions);
+        for session in &self.sessions {
+            self.to.deliver(*session, Delivery { target: target(*session), push: Arc::clone(push) });
+        }
+        self.sessions.len() as u64
+    }
+
+    /// One hint for each user, however much was applied before: the client pulls.
+    fn hint_heads(&mut self) {
+        let push = Arc::new(Push { op: op::HEAD, ..Push::default() });
+        for (mid, pos) in std::mem::take(&mut self.heads) {
+            self.counts.hints += self.tell(mid, &push, |session| Target::Inbox { session, pos, conv: 0 });
         }
     }
 }
@@ -213,92 +218,4 @@ pub(super) fn channel_push(hint: Hint) -> Push {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Sessions of a user stand in the slots (mid, mid + 100).
-    #[derive(Default)]
-    struct Told(Vec<(u32, u64, String)>);
-
-    impl Showing for Told {
-        fn sessions(&mut self, mid: u64, out: &mut Vec<SessionAddr>) {
-            let mid = u32::try_from(mid).unwrap();
-            out.extend([mid, mid + 100].map(|slot| SessionAddr { slot, ..SessionAddr::default() }));
-        }
-
-        fn deliver(&mut self, session: SessionAddr, delivery: Delivery) {
-            let (pos, what) = match delivery.target {
-                Target::Inbox { pos, conv, .. } if delivery.push.op == op::HEAD => (pos, format!("head {conv}")),
-                Target::Inbox { pos, conv, .. } => (pos, format!("{} {conv}", delivery.push.id)),
-                Target::End(_, reason) => (0, format!("{reason:?}")),
-                other => panic!("{other:?}"),
-            };
-            self.0.push((session.slot, pos, what));
-        }
-
-        fn room(&mut self, frame: &RoomFrame) {
-            self.0.push((0, frame.push.pos, frame.room.to_string()));
-        }
-
-        fn channel(&mut self, hint: Hint) {
-            self.0.push((0, hint.pos, format!("channel {}", hint.group)));
-        }
-    }
-
-    fn message(offset: u64, id: u64) -> Shown {
-        let conv = Some(perseid_store::stored::conv::Conv::direct(1, 2));
-        let (kind, op) = (kind::DIRECT, op::SEND_MSG);
-        let entry = Entry { id, ts_ms: 0, from: 1, cid: 0, kind, op, flags: 0, conv, conv_pos: 5, inline: None };
-        Shown { offset, trace: None, what: What::Inbox { entry: Arc::new(entry), body: Bytes::new() } }
-    }
-
-    fn done(offset: u64, mid: u64, pos: u64, fresh: bool) -> UserDone {
-        UserDone { offset, mid, pos, fresh }
-    }
-
-    fn told(applied: &Applied) -> (Vec<(u32, u64, String)>, ShownCounts) {
-        let mut told = Told::default();
-        let counts = show(applied, &mut told);
-        (told.0, counts)
-    }
-
-    #[test]
-    fn in_the_order_of_the_log_each_as_he_sees_it() {
-        let channel = Shown { offset: 4, trace: None, what: What::Channel(Hint { group: 8, pos: 3, id: 9 }) };
-        let shown = vec![message(3, 50), channel, message(6, 51)];
-        // 5 has an entry for nobody; 7 is an effect without a position.
-        let dones =
-            vec![done(3, 1, 10, true), done(3, 2, 20, true), done(5, 1, 0, true), done(6, 2, 21, true), done(6, 1, 0, true)];
-        let (told, counts) = told(&Applied { upto: 7, shown, dones, ..Applied::default() });
-        let wanted = [(1, 10, "50 2"), (101, 10, "50 2"), (2, 20, "50 1"), (102, 20, "50 1"), (0, 3, "channel 8")];
-        let last = [(2, 21, "51 1"), (102, 21, "51 1")];
-        let wanted: Vec<_> = wanted.into_iter().chain(last).map(|(slot, pos, what)| (slot, pos, what.to_owned())).collect();
-        assert_eq!(told, wanted);
-        assert_eq!(counts, ShownCounts { fresh: 3, ..ShownCounts::default() });
-    }
-
-    #[test]
-    fn what_was_applied_before_is_one_hint() {
-        let shown = vec![message(3, 50), message(4, 51)];
-        let dones = vec![done(3, 1, 10, false), done(4, 1, 11, false)];
-        let (told, counts) = told(&Applied { upto: 4, shown, dones, ..Applied::default() });
-        assert_eq!(told, [(1, 11, "head 0".to_owned()), (101, 11, "head 0".to_owned())]);
-        assert_eq!(counts, ShownCounts { repeated: 2, hints: 2, ..ShownCounts::default() });
-    }
-
-    #[test]
-    fn who_gets_a_position_anew_begins_anew() {
-        let applied = Applied {
-            upto: 3,
-            shown: vec![message(3, 50)],
-            dones: vec![done(3, 1, 10, true), done(3, 2, 20, false)],
-            again: true,
-            ..Applied::default()
-        };
-        let (told, counts) = told(&applied);
-        let ended = |slot| (slot, 0, "Resync".to_owned());
-        let head = |slot| (slot, 20, "head 0".to_owned());
-        assert_eq!(told, [ended(1), ended(101), head(2), head(102)]);
-        assert_eq!(counts, ShownCounts { fresh: 1, repeated: 1, hints: 2, ended: 2 });
-    }
-}
+mod tests;

@@ -5,18 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use perseid_log::{EventLog, Record};
-use perseid_protocol::push::{Delivery, SessionAddr, Target};
 use perseid_store::stored::step::{Step, UserItem};
 use tracing::{error, info, warn};
 
 use super::Ports;
-use crate::dispatch::Counts;
+use super::sink::{Sink, Telling};
 use crate::driver::Seldom;
 use crate::inbox::progress::{Done, Ends, Follows, Next, Progress, Stop};
-use crate::inbox::show::{Applied, Hint, RoomFrame, Showing, ShownCounts, show};
+use crate::inbox::show::{Applied, ShownCounts, show};
 use crate::inbox::wait::wait;
-use crate::metrics::{DropReason, Metrics};
-use crate::outlet::Outlet;
 
 /// Entries of inboxes that are written on the log's thread at once.
 const INLINE_ITEMS_MAX: usize = 256;
@@ -41,56 +38,6 @@ pub(super) struct Engine {
     pub(super) progress: Progress,
     dead_log: Seldom,
     stop_said: bool,
-}
-
-/// Deliveries that were not handed over yet, and their counts.
-pub(super) struct Sink {
-    outlet: Outlet,
-    counts: Counts,
-    /// Channels that have something new.
-    hints: Vec<Hint>,
-}
-
-impl Sink {
-    pub(super) fn new(outlet: Outlet) -> Self {
-        Self { outlet, counts: Counts::default(), hints: Vec::new() }
-    }
-
-    /// Comets that came or went since the last time, if nothing waits for those that were there.
-    pub(super) fn look(&mut self) {
-        if self.outlet.is_empty() {
-            self.outlet.look_at_lanes();
-        }
-    }
-
-    /// Takes the hints that came since the last time.
-    pub(super) fn take_hints(&mut self) -> Vec<Hint> {
-        std::mem::take(&mut self.hints)
-    }
-
-    /// Hands over what waits; gives whether anything did.
-    pub(super) fn flush(&mut self, metrics: &Metrics) -> bool {
-        let waited = !self.outlet.is_empty();
-        if waited {
-            self.outlet.hand_over(metrics, &mut self.counts);
-        }
-        metrics.add_counts(&std::mem::take(&mut self.counts));
-        waited
-    }
-
-    /// Something for one session.
-    pub(super) fn deliver(&mut self, session: SessionAddr, delivery: Delivery, metrics: &Metrics) {
-        match self.outlet.batches.of_mut(session.node) {
-            Some(batch) => {
-                batch.push(delivery);
-                self.counts.deliveries += 1;
-            }
-            None => self.counts.drop(DropReason::NoLane, 1),
-        }
-        if self.outlet.is_full() {
-            self.outlet.hand_over(metrics, &mut self.counts);
-        }
-    }
 }
 
 /// Where what was applied is told; `None`: to nobody.
@@ -236,40 +183,5 @@ impl Engine {
             self.ports.inbox_metrics.stopped.store(1, Relaxed);
             error!(error = %stop, "stored messages are not delivered any more");
         }
-    }
-}
-
-/// Deliveries of one batch.
-struct Telling<'a> {
-    ports: &'a Ports,
-    sink: &'a mut Sink,
-}
-
-impl Showing for Telling<'_> {
-    fn sessions(&mut self, mid: u64, out: &mut Vec<SessionAddr>) {
-        self.ports.sessions(mid, out);
-    }
-
-    fn deliver(&mut self, session: SessionAddr, delivery: Delivery) {
-        self.sink.deliver(session, delivery, &self.ports.metrics);
-    }
-
-    fn room(&mut self, frame: &RoomFrame) {
-        let Sink { outlet, counts, .. } = &mut *self.sink;
-        let nodes = outlet.batches.node_count();
-        if frame.push.is_expired((self.ports.clock)()) {
-            return counts.drop(DropReason::Expired, nodes.max(1));
-        }
-        if nodes == 0 {
-            return counts.drop(DropReason::NoLane, 1);
-        }
-        match outlet.batches.put_everywhere(&Target::Room(Arc::clone(&frame.room)), &frame.push) {
-            0 => counts.drop(DropReason::Offline, 1),
-            count => counts.deliveries += count,
-        }
-    }
-
-    fn channel(&mut self, hint: Hint) {
-        self.sink.hints.push(hint);
     }
 }

@@ -7,8 +7,9 @@ use perseid_log::LogReader;
 use perseid_protocol::push::{Delivery, Target};
 use tracing::{error, warn};
 
-use super::engine::{Sink, Stand};
+use super::engine::Stand;
 use super::inbound::{Chunk, Work};
+use super::sink::Sink;
 use super::{Shared, lock};
 use crate::driver::Seldom;
 use crate::inbox::show::{Hint, channel_push};
