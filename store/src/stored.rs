@@ -28,6 +28,8 @@ pub mod step;
 mod sweep;
 pub mod testing;
 mod user_bucket;
+#[cfg(test)]
+mod whole;
 
 pub use config::{Clock, Retention, StoredConfig};
 pub use embedded::{EmbeddedConfig, EmbeddedCounters, EmbeddedStore, OpenError};
