@@ -91,7 +91,7 @@ pub trait Store: Send + Sync + 'static {
 
     // ---- inboxes
 
-    /// A session begins to use an inbox.
+    /// A session begins to use an inbox. Answered when the cursor that it tells survives this process.
     fn open_inbox(&self, open: OpenInbox) -> Answer<OpenedInbox>;
 
     /// Where an inbox stands.

@@ -57,7 +57,7 @@ impl Committer {
         let waiting = self.shared.take_waiting();
         let worked = self.commit_layers(!waiting.is_empty());
         for waits in waiting {
-            waits.promise.keep(worked.clone().map(|()| waits.pos));
+            waits.keep(worked.clone());
         }
         worked
     }
