@@ -28,6 +28,8 @@ pub mod step;
 mod sweep;
 pub mod testing;
 mod user_bucket;
+#[cfg(test)]
+mod whole;
 
 pub use config::{Clock, Retention, StoredConfig};
 pub use embedded::{EmbeddedConfig, EmbeddedCounters, EmbeddedStore, OpenError};
@@ -89,7 +91,7 @@ pub trait Store: Send + Sync + 'static {
 
     // ---- inboxes
 
-    /// A session begins to use an inbox.
+    /// A session begins to use an inbox. Answered when the cursor that it tells survives this process.
     fn open_inbox(&self, open: OpenInbox) -> Answer<OpenedInbox>;
 
     /// Where an inbox stands.

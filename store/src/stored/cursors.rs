@@ -47,20 +47,24 @@ impl UserBucket {
         Ok((pos, true))
     }
 
-    /// A session begins to use an inbox.
-    pub(crate) fn open(&mut self, open: &OpenInbox) -> Result<OpenedInbox, Broken> {
+    /// A session begins to use an inbox; gives also whether its cursor may still be lost with the process. `may_move`: what the
+    /// client says it has can be remembered now.
+    pub(crate) fn open(&mut self, open: &OpenInbox, may_move: bool) -> Result<(OpenedInbox, bool), Broken> {
         let inbox = self.inbox(open.mid)?;
-        let told = |cursors: &Cursors| {
-            let name = device_name(&open.device);
-            cursors.devices.iter().find(|known| &*known.device == name).map_or(0, |known| known.pos)
+        let has = open.has.filter(|(epoch, pos)| *epoch == inbox.epoch && *pos <= inbox.head);
+        let foreign = open.has.is_some() && has.is_none();
+        let cursor = match has {
+            Some((_, pos)) if may_move => self.advance(open.mid, inbox, &open.device, pos, open.now_ms)?.0,
+            _ => self.cursor_of(open.mid, inbox, &open.device)?,
         };
-        let (cursor, foreign) = match open.has {
-            Some((epoch, pos)) if epoch == inbox.epoch && pos <= inbox.head => {
-                (self.advance(open.mid, inbox, &open.device, pos, open.now_ms)?.0, false)
-            }
-            has => (told(&self.cursors(open.mid, inbox)?), has.is_some()),
-        };
-        Ok(OpenedInbox { inbox, cursor, foreign })
+        let is_uncommitted = cursor != 0 && self.rows.is_uncommitted(&keys::cursors(open.mid));
+        Ok((OpenedInbox { inbox, cursor, foreign }, is_uncommitted))
+    }
+
+    fn cursor_of(&self, mid: u64, inbox: InboxView, device: &str) -> Result<u64, Broken> {
+        let cursors = self.cursors(mid, inbox)?;
+        let name = device_name(device);
+        Ok(cursors.devices.iter().find(|known| &*known.device == name).map_or(0, |known| known.pos))
     }
 
     /// A device has stored all up to `pos`; gives what holds, and whether that may still be lost with the process.

@@ -133,7 +133,7 @@ impl Store for MemoryStore {
     }
 
     fn open_inbox(&self, open: OpenInbox) -> Answer<OpenedInbox> {
-        answer(self.engine.user(open.mid).open(&open))
+        answer(self.engine.user(open.mid).open(&open, true).map(|(opened, _)| opened))
     }
 
     fn inbox(&self, mid: u64) -> Answer<InboxView> {

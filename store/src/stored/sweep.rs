@@ -14,11 +14,11 @@ use super::rows::{Attrs, Member, OutcomeRow, Ref, TimelineRow, TrimmedRow};
 use super::user_bucket::{UserBucket, read_state as read_inbox};
 
 /// Rows that one call deletes of one sort in one bucket, at most.
-const DELETED_MAX: usize = 40_000;
+const DELETED_MAX: usize = 20_000;
 /// Inboxes or timelines that one call looks at in one bucket, at most.
-const LOOKED_AT_MAX: usize = 4_000;
+const LOOKED_AT_MAX: usize = 1_000;
 /// Rows that one call looks at, of other sorts.
-const ROWS_MAX: usize = 40_000;
+const ROWS_MAX: usize = 10_000;
 /// Rows that are looked at or deleted before the bucket is free for others again.
 const CHUNK: usize = 500;
 /// However little room there is on the disk, so much age is kept.

@@ -216,7 +216,7 @@ pub(crate) fn positions_that_were_lost_make_a_new_epoch(store: &impl Store) {
     assert!(opened.foreign && opened.cursor == 0);
 }
 
-pub(crate) fn a_read_never_answers_below_what_a_step_has_answered(store: &(impl Store + Sync)) {
+pub(crate) fn a_read_never_answers_below_what_a_step_has_answered(store: &impl Store) {
     const MESSAGES: u64 = 2_000;
     let shown = AtomicU64::new(0);
     std::thread::scope(|threads| {

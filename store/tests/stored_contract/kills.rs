@@ -4,10 +4,12 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use perseid_store::stored::Store;
+use perseid_store::stored::conv::Conv;
 use perseid_store::stored::read::OpenInbox;
+use perseid_store::stored::step::ConvOutcome;
+use perseid_store::stored::{Store, StoredConfig};
 
-use crate::bench::{EPOCH, embedded, now};
+use crate::bench::{EPOCH, Feed, embedded, now};
 use crate::dice::{Dice, Seed};
 use crate::folded::{Fold, compare, prepare, tight};
 use crate::history::{MIDS, Record, history};
@@ -16,14 +18,21 @@ const FOLDER: &str = "PERSEID_TEST_STORE_FOLDER";
 const SEED: &str = "PERSEID_TEST_STORE_SEED";
 const RECORDS: usize = 1_500;
 
+/// Half of the stores have their dedupe in memory and packed on disk, half of them in rows.
+fn settings(seed: u64) -> StoredConfig {
+    let dedupe_bytes_max = if seed.is_multiple_of(2) { 1 << 20 } else { 600 };
+    StoredConfig { dedupe_bytes_max, ..tight().0 }
+}
+
 /// The other process: applies its history, and says what it has shown and what devices have had acknowledged.
 #[test]
 #[ignore = "started by the tests that kill it"]
 fn child() {
     let (Ok(folder), Ok(seed)) = (std::env::var(FOLDER), std::env::var(SEED)) else { return };
-    let mut dice = Dice::new(seed.parse().unwrap());
+    let seed = seed.parse().unwrap();
+    let mut dice = Dice::new(seed);
     let history = history(&mut dice, RECORDS);
-    let store = embedded(Path::new(&folder), tight().0);
+    let store = embedded(Path::new(&folder), settings(seed));
     prepare(&store);
     let mut fold = Fold::new(tight().1);
     let mut done = 0;
@@ -35,7 +44,13 @@ fn child() {
         writeln!(say, "shown {done}").unwrap();
         let mid = dice.pick(&MIDS);
         let head = now(store.inbox(mid)).unwrap().head;
-        let acked = now(store.ack(mid, "web", head, 5)).unwrap().unwrap();
+        // By an acknowledgement, or by what a session says it has.
+        let open = OpenInbox { mid, device: "web".into(), has: Some((EPOCH, head)), now_ms: 5 };
+        let acked = match dice.one_in(2) {
+            true => now(store.ack(mid, "web", head, 5)).unwrap().unwrap(),
+            false => now(store.open_inbox(open)).unwrap().cursor,
+        };
+        assert_eq!(acked, head);
         writeln!(say, "acked {mid} {acked}").unwrap();
     }
 }
@@ -89,7 +104,7 @@ fn killed_and_compared(seed: u64) {
     let records = history(&mut Dice::new(seed), RECORDS);
     let mut fold = Fold::new(tight().1);
     fold.fold(&records[..killed.shown]);
-    let store = embedded(folder.path(), tight().0);
+    let store = embedded(folder.path(), settings(seed));
     let loaded = now(store.load(0)).unwrap();
     for state in &loaded.buckets {
         // Prepared before the kill, or nothing was committed yet.
@@ -106,7 +121,7 @@ fn killed_and_compared(seed: u64) {
     // It goes on from there, is closed, and is opened again with everything in it.
     fold.apply(&store, &records[killed.shown..]);
     drop(store);
-    let store = embedded(folder.path(), tight().0);
+    let store = embedded(folder.path(), settings(seed));
     let last = records.last().unwrap().offset();
     assert_eq!((guards(&store), store.durable(0) <= last), (vec![last, last], true));
     compare(&store, &fold.model, &mut dice);
@@ -115,6 +130,23 @@ fn killed_and_compared(seed: u64) {
 #[test]
 fn a_store_that_is_killed_goes_on_where_its_guards_are() {
     (200..206).for_each(killed_and_compared);
+}
+
+#[test]
+fn a_repetition_is_known_after_a_restart() {
+    for seed in 0..2 {
+        let folder = tempfile::tempdir().unwrap();
+        let store = embedded(folder.path(), settings(seed));
+        let mut feed = Feed::new(&store);
+        (1..100).for_each(|idem| drop(feed.say(Conv::direct(1, 2), 1, idem, "x")));
+        let offset = feed.offset;
+        drop(store);
+        let store = embedded(folder.path(), settings(seed));
+        let mut feed = Feed { store: &store, offset };
+        for idem in 1..100 {
+            assert_eq!(feed.say(Conv::direct(1, 2), 1, idem, "x"), ConvOutcome::Duplicate { id: idem + 1_000, pos: idem });
+        }
+    }
 }
 
 #[test]

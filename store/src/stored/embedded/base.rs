@@ -67,6 +67,11 @@ impl Disk {
         self.db.persist(PersistMode::SyncData).map_err(broken)
     }
 
+    /// Everything committed so far survives the process when this returns; an error if it takes no commits any more.
+    pub(super) fn flush(&self) -> Result<(), Broken> {
+        self.db.persist(PersistMode::Buffer).map_err(broken)
+    }
+
     /// Whether a commit would not be held up.
     pub(super) fn has_room(&self) -> bool {
         self.rows.sealed_memtable_count() < SEALED_MAX && self.rows.l0_table_count() < TABLES_MAX

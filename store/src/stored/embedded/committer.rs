@@ -10,9 +10,11 @@ use std::time::{Duration, Instant};
 use super::shared::{Health, Shared, lower};
 use crate::stored::kv::Broken;
 
-/// How long a commit waits for fjall to write its tables, before the store is taken for broken.
-const ROOM_MS: u64 = 30_000;
+/// How long a commit waits for fjall to write its tables, before the store is taken for broken. A slow disk may need long.
+const ROOM_MS: u64 = 600_000;
 const ROOM_STEP_MS: u64 = 5;
+/// How often it is asked meanwhile whether it has given up.
+const ROOM_ASK_MS: u64 = 1_000;
 /// How often a broken store is tried again.
 const RETRY_MS: u64 = 1_000;
 
@@ -55,7 +57,7 @@ impl Committer {
         let waiting = self.shared.take_waiting();
         let worked = self.commit_layers(!waiting.is_empty());
         for waits in waiting {
-            waits.promise.keep(worked.clone().map(|()| waits.pos));
+            waits.keep(worked.clone());
         }
         worked
     }
@@ -81,9 +83,12 @@ impl Committer {
 
     /// Fjall would wait without an end, and not see that it is broken.
     fn wait_for_room(&self, disk: &super::base::Disk) -> Result<(), Broken> {
-        for _ in 0..ROOM_MS / ROOM_STEP_MS {
+        for waited in 1..=ROOM_MS / ROOM_STEP_MS {
             if disk.has_room() || self.shared.is_closing() {
                 return Ok(());
+            }
+            if waited.is_multiple_of(ROOM_ASK_MS / ROOM_STEP_MS) {
+                disk.flush()?;
             }
             std::thread::sleep(Duration::from_millis(ROOM_STEP_MS));
         }

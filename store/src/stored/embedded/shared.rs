@@ -31,10 +31,7 @@ pub(super) enum Health {
 }
 
 /// Somebody waits until what he wrote survives the process.
-pub(super) struct Waiting {
-    pub(super) pos: u64,
-    pub(super) promise: Promise<Result<u64, Broken>>,
-}
+pub(super) type Waiting = Promise<Result<(), Broken>>;
 
 #[derive(Default)]
 struct Work {

@@ -2,7 +2,6 @@
 
 use super::EmbeddedStore;
 use super::later::promise;
-use super::shared::Waiting;
 use crate::Verdict;
 use crate::stored::conv::{Conv, ConvKind};
 use crate::stored::engine::Engine;
@@ -18,9 +17,26 @@ fn down(broken: Broken) -> StoreDown {
     StoreDown(broken.0)
 }
 
+fn no_answer<T>() -> Answer<T> {
+    Verdict::Now(Err(StoreDown("it gave no answer".to_owned())))
+}
+
 impl EmbeddedStore {
     fn read<T>(&self, read: impl FnOnce(&Engine) -> Result<T, Broken>) -> Answer<T> {
         Verdict::Now(self.shared.may_read().and_then(|()| read(&self.shared.engine)).map_err(down))
+    }
+
+    /// The answer, when everything applied so far survives this process.
+    fn when_committed<T: Send + 'static>(&self, answer: T) -> Answer<T> {
+        let (promise, committed) = promise();
+        self.shared.wait_for_commit(promise);
+        Verdict::Later(Box::pin(async move {
+            match committed.await {
+                Some(Ok(())) => Ok(answer),
+                Some(Err(broken)) => Err(down(broken)),
+                None => Err(StoreDown("it was closed, or its disk failed".to_owned())),
+            }
+        }))
     }
 
     /// Tells the committer what is to be committed.
@@ -100,7 +116,14 @@ impl Store for EmbeddedStore {
     }
 
     fn open_inbox(&self, open: OpenInbox) -> Answer<OpenedInbox> {
-        self.read(|engine| engine.user(open.mid).open(&open))
+        // While the disk fails nobody's cursor moves, and sessions come in all the same.
+        let may_move = self.shared.may_step().is_ok();
+        match self.read(|engine| engine.user(open.mid).open(&open, may_move)).now() {
+            Some(Ok((opened, true))) if may_move => self.when_committed(opened),
+            Some(Ok((opened, _))) => Verdict::Now(Ok(opened)),
+            Some(Err(down)) => Verdict::Now(Err(down)),
+            None => no_answer(),
+        }
     }
 
     fn inbox(&self, mid: u64) -> Answer<InboxView> {
@@ -115,22 +138,13 @@ impl Store for EmbeddedStore {
         if let Err(error) = self.shared.may_step() {
             return Verdict::Now(Err(StoreDown(error.to_string())));
         }
-        let acked = match self.read(|engine| engine.user(mid).ack(mid, device, pos, now_ms)).now() {
-            Some(Ok(Ok((pos, true)))) => pos,
-            Some(Ok(Ok((pos, false)))) => return Verdict::Now(Ok(Ok(pos))),
-            Some(Ok(Err(out_of_range))) => return Verdict::Now(Ok(Err(out_of_range))),
-            Some(Err(down)) => return Verdict::Now(Err(down)),
-            None => return Verdict::Now(Err(StoreDown("it gave no answer".to_owned()))),
-        };
-        let (promise, committed) = promise();
-        self.shared.wait_for_commit(Waiting { pos: acked, promise });
-        Verdict::Later(Box::pin(async move {
-            match committed.await {
-                Some(Ok(pos)) => Ok(Ok(pos)),
-                Some(Err(broken)) => Err(down(broken)),
-                None => Err(StoreDown("it was closed, or its disk failed".to_owned())),
-            }
-        }))
+        match self.read(|engine| engine.user(mid).ack(mid, device, pos, now_ms)).now() {
+            Some(Ok(Ok((pos, true)))) => self.when_committed(Ok(pos)),
+            Some(Ok(Ok((pos, false)))) => Verdict::Now(Ok(Ok(pos))),
+            Some(Ok(Err(out_of_range))) => Verdict::Now(Ok(Err(out_of_range))),
+            Some(Err(down)) => Verdict::Now(Err(down)),
+            None => no_answer(),
+        }
     }
 
     fn devices(&self, mid: u64) -> Answer<Vec<DeviceCursor>> {
