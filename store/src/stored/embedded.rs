@@ -6,6 +6,8 @@
 mod base;
 mod committer;
 mod config;
+mod counters;
+mod heal;
 mod later;
 mod open;
 mod shared;
@@ -18,7 +20,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 pub use config::{EmbeddedConfig, OpenError};
-pub use shared::EmbeddedCounters;
+pub use counters::EmbeddedCounters;
 use shared::Shared;
 
 /// The store in a folder. Dropping it commits and syncs what was applied.

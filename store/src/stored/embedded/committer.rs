@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::shared::{Health, Shared, lower};
+use super::heal::lower;
+use super::shared::{Health, Shared};
 use crate::stored::kv::Broken;
 
 /// How long a commit waits for fjall to write its tables, before the store is taken for broken. A slow disk may need long.
@@ -74,7 +75,7 @@ impl Committer {
         }
         let began = Instant::now();
         disk.commit(&[&convs, &users], flush)?;
-        self.shared.count_commit(began.elapsed(), convs.len() + users.len());
+        self.shared.counters.committed(began.elapsed(), convs.len() + users.len());
         self.shared.thaw();
         self.committed = lower(&conv_offsets, &user_offsets);
         self.to_persist = true;
@@ -101,7 +102,7 @@ impl Committer {
         }
         let began = Instant::now();
         self.shared.disk()?.persist()?;
-        self.shared.count_persist(began.elapsed());
+        self.shared.counters.persisted(began.elapsed());
         self.shared.set_durable(&self.committed);
         Ok(())
     }

@@ -1,24 +1,20 @@
 //! What the callers of a store on disk and its committer share.
 
-use std::io::Write;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::base::Disk;
 use super::committer::Offsets;
 use super::config::EmbeddedConfig;
+use super::counters::{Counters, EmbeddedCounters};
+use super::heal::offsets_of;
 use super::later::Promise;
-use super::open::{self, Opened};
-use crate::stored::engine::{Buckets, Engine};
+use super::open::Opened;
+use crate::stored::engine::Engine;
 use crate::stored::kv::{Broken, Layer};
 use crate::stored::step::{Bucket, StepError};
-
-/// Bytes that a disk has to take before a broken store is opened anew.
-const PROBE_BYTES: usize = 1 << 20;
-/// How long the readers of a broken store have to finish.
-const READERS_MS: u64 = 5_000;
 
 /// Whether the store works.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,74 +35,28 @@ struct Work {
     is_closing: bool,
 }
 
-/// What happened since the store was opened.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct EmbeddedCounters {
-    /// Commits.
-    pub commits: u64,
-    /// Rows in them.
-    pub rows: u64,
-    /// Time of the slowest commit, µs.
-    pub commit_us_max: u64,
-    /// Syncs.
-    pub persists: u64,
-    /// Time of the slowest sync, µs.
-    pub persist_us_max: u64,
-    /// Times that the disk failed and the store was opened anew.
-    pub reopened: u64,
-    /// Bytes applied and not committed.
-    pub uncommitted_bytes: u64,
-}
-
-#[derive(Default)]
-struct Counters {
-    commits: AtomicU64,
-    rows: AtomicU64,
-    commit_us_max: AtomicU64,
-    persists: AtomicU64,
-    persist_us_max: AtomicU64,
-    reopened: AtomicU64,
-}
-
 pub(super) struct Shared {
     pub(super) engine: Engine,
     pub(super) config: EmbeddedConfig,
     pub(super) moved_to: Option<PathBuf>,
-    disk: Mutex<Option<Arc<Disk>>>,
+    pub(super) disk: Mutex<Option<Arc<Disk>>>,
     work: Mutex<Work>,
     wake: Condvar,
     /// The committer sleeps: whoever has work for it wakes it.
     is_asleep: AtomicBool,
     /// Bytes applied and not committed, of conversations and of users.
-    conv_bytes: AtomicUsize,
-    user_bytes: AtomicUsize,
-    is_well: AtomicBool,
-    health: Mutex<Health>,
+    pub(super) conv_bytes: AtomicUsize,
+    pub(super) user_bytes: AtomicUsize,
+    pub(super) is_well: AtomicBool,
+    pub(super) health: Mutex<Health>,
     /// The guards that had been reached when the store broke.
-    reached: Mutex<(Offsets, Offsets)>,
+    pub(super) reached: Mutex<(Offsets, Offsets)>,
     durable: Mutex<Offsets>,
-    counters: Counters,
+    pub(super) counters: Counters,
 }
 
-fn hold<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn hold<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// What both buckets have applied.
-pub(super) fn lower(one: &Offsets, other: &Offsets) -> Offsets {
-    one.iter().filter_map(|(partition, offset)| Some((*partition, (*offset).min(*other.get(partition)?)))).collect()
-}
-
-fn offsets_of(buckets: &Buckets) -> Offsets {
-    let convs = buckets.convs.iter().flat_map(|bucket| bucket.guards.offsets()).collect();
-    lower(&convs, &buckets.users.iter().flat_map(|bucket| bucket.guards.offsets()).collect())
-}
-
-fn raise(reached: &mut Offsets, now: Offsets) {
-    for (partition, offset) in now {
-        let there = reached.entry(partition).or_default();
-        *there = offset.max(*there);
-    }
 }
 
 impl Shared {
@@ -203,28 +153,8 @@ impl Shared {
         });
     }
 
-    pub(super) fn count_commit(&self, took: Duration, rows: usize) {
-        self.counters.commits.fetch_add(1, Ordering::Relaxed);
-        self.counters.rows.fetch_add(rows as u64, Ordering::Relaxed);
-        self.counters.commit_us_max.fetch_max(took.as_micros() as u64, Ordering::Relaxed);
-    }
-
-    pub(super) fn count_persist(&self, took: Duration) {
-        self.counters.persists.fetch_add(1, Ordering::Relaxed);
-        self.counters.persist_us_max.fetch_max(took.as_micros() as u64, Ordering::Relaxed);
-    }
-
     pub(super) fn counters(&self) -> EmbeddedCounters {
-        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        EmbeddedCounters {
-            commits: read(&self.counters.commits),
-            rows: read(&self.counters.rows),
-            commit_us_max: read(&self.counters.commit_us_max),
-            persists: read(&self.counters.persists),
-            persist_us_max: read(&self.counters.persist_us_max),
-            reopened: read(&self.counters.reopened),
-            uncommitted_bytes: self.uncommitted_bytes() as u64,
-        }
+        self.counters.read(self.uncommitted_bytes())
     }
 
     pub(super) fn set_durable(&self, offsets: &Offsets) {
@@ -233,92 +163,6 @@ impl Shared {
 
     pub(super) fn durable(&self, partition: u32) -> u64 {
         hold(&self.durable).get(&partition).copied().unwrap_or(0)
-    }
-
-    pub(super) fn set_health(&self, health: Health) {
-        self.is_well.store(health == Health::Works, Ordering::Release);
-        *hold(&self.health) = health;
-    }
-
-    /// Opens the disk anew, when it takes bytes again: what is not on it is forgotten, and comes again from the log.
-    /// Gives what stands on it.
-    pub(super) fn reopen(&self) -> Result<Offsets, String> {
-        self.probe()?;
-        self.let_go()?;
-        let opened = open::open(&self.config, &self.engine.config).map_err(|error| error.to_string())?;
-        let on_disk = offsets_of(&opened.buckets);
-        self.stand_on(opened);
-        self.counters.reopened.fetch_add(1, Ordering::Relaxed);
-        Ok(on_disk)
-    }
-
-    /// Whether the disk takes bytes.
-    fn probe(&self) -> Result<(), String> {
-        let path = self.config.folder.join("probe");
-        let probe = || -> std::io::Result<()> {
-            let mut file = std::fs::File::create(&path)?;
-            file.write_all(&vec![0; PROBE_BYTES])?;
-            file.sync_all()
-        };
-        let worked = probe().map_err(|error| format!("the disk does not take bytes: {error}"));
-        // What could not be written is not there.
-        let _ = std::fs::remove_file(&path);
-        worked
-    }
-
-    /// Lets go of the disk: it can be opened once only.
-    fn let_go(&self) -> Result<(), String> {
-        self.set_health(Health::Behind);
-        let (convs, users) = (self.guards_of(true), self.guards_of(false));
-        {
-            let mut reached = hold(&self.reached);
-            raise(&mut reached.0, convs);
-            raise(&mut reached.1, users);
-        }
-        self.engine.all_convs().for_each(|mut bucket| bucket.close());
-        self.engine.all_users().for_each(|mut bucket| bucket.close());
-        let Some(disk) = hold(&self.disk).take() else { return Ok(()) };
-        let readers = Arc::downgrade(&disk);
-        drop(disk);
-        for _ in 0..READERS_MS {
-            if readers.strong_count() == 0 {
-                return Ok(());
-            }
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        Err("somebody still reads from it".to_owned())
-    }
-
-    fn guards_of(&self, convs: bool) -> Offsets {
-        if convs {
-            self.engine.conv_number(0).map(|bucket| bucket.guards.offsets().collect()).unwrap_or_default()
-        } else {
-            self.engine.user_number(0).map(|bucket| bucket.guards.offsets().collect()).unwrap_or_default()
-        }
-    }
-
-    fn stand_on(&self, opened: Opened) {
-        *hold(&self.disk) = Some(opened.disk);
-        self.engine.stand_on(opened.buckets, opened.boot);
-        self.conv_bytes.store(0, Ordering::SeqCst);
-        self.user_bytes.store(0, Ordering::SeqCst);
-        self.set_health(Health::Behind);
-        self.catch_up();
-    }
-
-    /// Works again as soon as it stands where it stood.
-    fn catch_up(&self) {
-        let (convs, users) = (self.guards_of(true), self.guards_of(false));
-        let is_there = |reached: &Offsets, now: &Offsets| {
-            reached.iter().all(|(partition, offset)| now.get(partition).is_some_and(|there| there >= offset))
-        };
-        let caught_up = {
-            let reached = hold(&self.reached);
-            is_there(&reached.0, &convs) && is_there(&reached.1, &users)
-        };
-        if caught_up {
-            self.set_health(Health::Works);
-        }
     }
 
     // ---- the callers' side
