@@ -14,7 +14,7 @@ mod batch;
 mod plan;
 mod values;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use perseid_log::Record;
@@ -55,6 +55,8 @@ pub struct Progress {
     next: u64,
     /// Buckets that nothing comes to have to get beyond `shown` too: until then the store does not trust what it knows.
     raise: bool,
+    /// Buckets of users who were not told yet that positions of theirs may be lost, or were given anew.
+    unsure: BTreeSet<u32>,
     state: State,
     dead: Vec<(u64, Senseless)>,
 }
@@ -63,7 +65,17 @@ impl Progress {
     /// A partition of which nothing is known yet. Of `store` only the buckets are asked.
     pub fn new(partition: u32, store: Arc<dyn Store>, keep: RoomKeep) -> Self {
         let chain = Chain { partition, ..Chain::default() };
-        Self { store, keep, chain, shown: 0, next: 0, raise: false, state: State::Load, dead: Vec::new() }
+        Self {
+            store,
+            keep,
+            chain,
+            shown: 0,
+            next: 0,
+            raise: false,
+            unsure: BTreeSet::new(),
+            state: State::Load,
+            dead: Vec::new(),
+        }
     }
 
     /// The first offset that is not applied; 0: not known yet.
@@ -155,7 +167,10 @@ impl Progress {
 
     fn begin(&mut self, loaded: &Loaded, ends: Ends, now_ms: u64) {
         self.state = match plan(self.chain.partition, loaded, ends, now_ms) {
-            Ok(plan) => State::Prepare(plan),
+            Ok(plan) => {
+                self.unsure.extend(&plan.unsure);
+                State::Prepare(plan)
+            }
             Err(stop) => State::Stopped(stop),
         };
     }
@@ -173,13 +188,13 @@ impl Progress {
             }
             (State::Load | State::Look, Done::Loaded(Err(error), ..)) => Follows::Later(error.0),
             (State::Prepare(plan), Done::Prepared(Ok(()))) => {
-                let unsure = std::mem::take(&mut plan.unsure);
                 self.chain.boot = plan.prepare.boot;
                 self.chain.guards = std::mem::take(&mut plan.guards);
                 self.shown = plan.prepare.shown;
                 self.next = plan.start;
                 self.raise = self.next <= self.shown;
                 self.state = State::Records;
+                let unsure: Vec<u32> = std::mem::take(&mut self.unsure).into_iter().collect();
                 if unsure.is_empty() { Follows::Nothing } else { Follows::Unsure(unsure) }
             }
             (State::Prepare(_), Done::Prepared(Err(error))) => self.failed(error),
@@ -278,6 +293,13 @@ impl Progress {
             StepError::Busy => Follows::Later(error.to_string()),
             StepError::Down(reason) => Follows::Later(reason),
             StepError::Lost | StepError::Gap { .. } | StepError::Rebooted => {
+                // What was given anew is found again the next time, and would be told as if it had been there before.
+                if let State::User { last, dones, steps, .. } = &self.state
+                    && *last <= self.shown
+                {
+                    self.unsure.extend(dones.iter().map(|done| self.store.user_bucket(done.mid)));
+                    self.unsure.extend(steps.front().map(|step| step.bucket));
+                }
                 self.state = State::Load;
                 Follows::Again(error)
             }

@@ -308,6 +308,8 @@ impl World {
                     self.hand_over(at);
                 }
             }
+            // In the middle of a batch it would take what it has to tell with it.
+            Mode::Calm if !matches!(self.jobs[at.0][at.1].progress.next(), Next::Records { .. }) => return true,
             Mode::Calm => while self.hand_over(at) {},
         }
         let store = Arc::clone(&self.store) as Arc<dyn Store>;
@@ -324,6 +326,7 @@ impl World {
         match self.dice.below(6) {
             0 => {
                 self.store.wipe(bucket).unwrap();
+                self.whole_unknown |= self.logs.len() > 1;
                 self.snapshots.retain(|(of, _)| *of != bucket);
             }
             1 => self.store.restart(),

@@ -80,6 +80,9 @@ pub(crate) struct World {
     /// The store does not look whose life a step is from: the chain of guards alone protects it. With one partition, where
     /// positions are the same however often they are given.
     pub(crate) hidden_boot: bool,
+    /// The store may take a bucket for whole that is not: it does not look at lives, or a bucket was lost with everything in it
+    /// that came from several partitions, and it can't know which of them have filled it again.
+    pub(crate) whole_unknown: bool,
     now_ms: Arc<AtomicU64>,
     pub(crate) logs: Vec<Vec<Record>>,
     pub(crate) store: Arc<MemoryStore>,
@@ -120,6 +123,7 @@ impl World {
             mode,
             mutation,
             hidden_boot,
+            whole_unknown: hidden_boot,
             now_ms,
             logs: vec![Vec::new(); partitions],
             store,
@@ -272,10 +276,9 @@ impl World {
             Reserved::Conflict => return self.people.wrong(format!("{from}'s own {idem} is a conflict")),
             Reserved::NotMember | Reserved::NotOwner | Reserved::Blocked | Reserved::Rebuilding => return,
         };
-        // Reservations live in memory: that they are gone is only known by the life of the store.
         if let Some(before) = acked
             && before != id
-            && !self.hidden_boot
+            && !self.whole_unknown
             && !astray
         {
             self.people.wrong(format!("{from}'s {idem} was acknowledged as {before} and as {id}"));

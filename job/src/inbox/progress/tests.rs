@@ -165,3 +165,17 @@ fn a_look_moves_idle_guards_and_finds_losses() {
     assert_eq!(run(&mut progress, &store, 9).0, ["load", "prepare 9"]);
     assert_eq!(progress.next_offset(), 1);
 }
+
+/// Found again the next time, it would be told as if it had been there before.
+#[test]
+fn who_got_positions_anew_is_told_of_it_though_the_batch_was_dropped() {
+    let store = store();
+    let mut progress = begun(&store, 1);
+    progress.give(1, &[direct(1)], 1);
+    let Next::Conv(step) = progress.next() else { panic!() };
+    progress.done(Done::Conv(store.conv(step).now().unwrap()));
+    assert!(matches!(progress.done(Done::User(Err(StepError::Rebooted))), Follows::Again(_)));
+    progress.done(Done::Loaded(store.load(0).now().unwrap(), Ends { first: 1, end: 1 }, 1_000));
+    let Next::Prepare(prepare) = progress.next() else { panic!() };
+    assert_eq!(progress.done(Done::Prepared(store.prepare(prepare).now().unwrap())), Follows::Unsure(vec![0]));
+}
