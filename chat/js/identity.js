@@ -42,15 +42,19 @@ function put(storage, key, value) {
   }
 }
 
-/** Takes a person for this window: null if another window is that person, else a function that lets go. */
-export async function hold(mid, locks = navigator.locks) {
+/**
+ * Takes a person for this window: null if another window is that person, else a function that lets go. `waitMs`: a page that is
+ * loaded anew meets the one that it was for a moment.
+ */
+export async function hold(mid, { locks = navigator.locks, waitMs = 0 } = {}) {
   if (locks === undefined) return () => {};
+  const options = waitMs > 0 ? { signal: AbortSignal.timeout(waitMs) } : { ifAvailable: true };
   return new Promise((resolve, reject) => {
-    const holding = locks.request(`perseid.chat/${mid}`, { ifAvailable: true }, (lock) => {
+    const holding = locks.request(`perseid.chat/${mid}`, options, (lock) => {
       if (lock === null) return void resolve(null);
       return new Promise((release) => resolve(release));
     });
-    holding.catch(reject);
+    holding.catch((error) => (error.name === 'AbortError' || error.name === 'TimeoutError' ? resolve(null) : reject(error)));
   });
 }
 

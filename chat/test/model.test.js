@@ -119,12 +119,12 @@ test('a person is in one window at a time', async () => {
       held.delete(name);
     },
   };
-  const release = await hold(7n, locks);
-  assert.equal(await hold(7n, locks), null);
-  assert.notEqual(await hold(8n, locks), null);
+  const release = await hold(7n, { locks });
+  assert.equal(await hold(7n, { locks }), null);
+  assert.notEqual(await hold(8n, { locks }), null);
   release();
   await new Promise((resolve) => setTimeout(resolve));
-  assert.notEqual(await hold(7n, locks), null);
+  assert.notEqual(await hold(7n, { locks }), null);
 });
 
 test('initials in any script; the socket is where the page is', () => {

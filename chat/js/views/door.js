@@ -4,6 +4,8 @@ import { byId, avatar, el } from '../dom.js';
 import { freshMid, hold, ofWindow, people, remember, setWindow, tidy } from '../identity.js';
 import { t } from '../text.js';
 
+const ANEW_MS = 1_500;
+
 /** Resolves with who came in: `{mid, name}`. A window that was loaded anew, or the first one, goes on as it was. */
 export async function enter() {
   const known = people(localStorage);
@@ -13,7 +15,7 @@ export async function enter() {
   sessionStorage.removeItem('perseid.chat.door');
   if (wanted) return ask(known);
   const last = known.find(({ mid }) => mid === before) ?? (before === null ? known[0] : undefined);
-  if (last !== undefined && (await hold(last.mid)) !== null) return take(last);
+  if (last !== undefined && (await hold(last.mid, { waitMs: last.mid === before ? ANEW_MS : 0 })) !== null) return take(last);
   return ask(known);
 }
 
