@@ -39,6 +39,18 @@ need_npm() {
     command -v npm >/dev/null || install npm
 }
 
+# axe_core FOLDER: prints where axe.min.js is, fetched into FOLDER once.
+axe_core() {
+    local version=4.14.1
+    local folder="$1/axe-core-$version"
+    if [ ! -f "$folder/package/axe.min.js" ] && command -v npm >/dev/null; then
+        mkdir -p "$folder"
+        (cd "$folder" && timeout 60 npm pack --silent "axe-core@$version" >/dev/null && tar -xzf "axe-core-$version.tgz" package/axe.min.js) ||
+            echo "axe-core could not be fetched: its tests are skipped" >&2
+    fi
+    echo "$folder/package/axe.min.js"
+}
+
 need_chromium() {
     command -v chromium >/dev/null || install chromium
 }

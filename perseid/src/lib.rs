@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod certificates;
+pub mod chat;
 pub mod cli;
 pub mod clock;
 pub mod comet_role;
@@ -13,6 +14,7 @@ pub mod gate;
 pub mod grpc;
 pub mod limits;
 pub mod metrics;
+mod pages;
 pub mod parts;
 pub mod process;
 pub mod standalone;

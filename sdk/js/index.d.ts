@@ -231,6 +231,8 @@ export declare class Client {
   close(): Promise<void>;
   /** Tries to connect within a second, if it waits. */
   hurry(): void;
+  /** Offline until `resume()`; what is sent meanwhile waits in the outbox. */
+  pause(): void;
   /** After `stopped`: tries again. */
   resume(): void;
   /** Resolves when the message is kept in the outbox. */

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use axum::Router;
+use perseid_comet::ForeignPages;
 use perseid_logic::{Access, Api, Metrics, Scope, ServeLimits};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -12,7 +13,7 @@ use utoipa::OpenApi as _;
 
 use crate::parts::Parts;
 use crate::telemetry::LogLevel;
-use crate::{admin, console, metrics, stats};
+use crate::{admin, chat, console, metrics, stats};
 
 pub(crate) fn bind_http(addrs: &[SocketAddr]) -> Result<Vec<TcpListener>> {
     addrs
@@ -36,7 +37,10 @@ pub(super) fn routes(
     let looked_at = metrics::router(parts.clone()).merge(stats::router(parts.clone()));
     let administered = admin::router(level, parts.logic.clone(), stop.clone());
     let extra = access.guard(Scope::Read, looked_at).merge(access.guard(Scope::Admin, administered));
-    let extra = extra.merge(console::router(parts.comet.ws()));
+    // A node that refuses foreign pages is one that believes its callers.
+    let insecure = api.config().pages.foreign == ForeignPages::Refuse;
+    let pages = console::router(parts.comet.ws()).merge(chat::router(parts.comet.ws(), insecure));
+    let extra = extra.merge(pages);
     let described = perseid_logic::describe(admin::Description::openapi(), Scope::Admin);
     perseid_logic::router_with(api.clone(), extra, described)
 }

@@ -1,10 +1,13 @@
 //! What logic is told.
 
+use std::collections::BTreeMap;
+
 use perseid_logic::{Config, GoimConfig, StoredConfig};
 use perseid_protocol::origin::Pages;
 
 use super::comet_config::foreign_pages;
-use crate::config::{History, Settings};
+use crate::chat;
+use crate::config::{Auth, History, Settings};
 
 pub(super) fn logic_config(settings: &Settings) -> Config {
     let logic = &settings.logic;
@@ -30,8 +33,6 @@ const CID_MS: u64 = 3_600_000;
 
 pub(super) fn stored_config(settings: &Settings) -> StoredConfig {
     let stored = &settings.stored;
-    // The bound of the kind is far below.
-    let keeps = |(kind, count): (&String, &u64)| (kind.clone(), u32::try_from(*count).unwrap_or(u32::MAX));
     StoredConfig {
         body_bytes_max: stored.body_bytes_max,
         page_bytes: stored.page_bytes_max,
@@ -45,8 +46,20 @@ pub(super) fn stored_config(settings: &Settings) -> StoredConfig {
             History::Joined => perseid_logic::History::Joined,
         },
         sends_per_second: stored.sends_per_second,
-        recovery: settings.rooms.recovery.iter().map(keeps).collect(),
+        recovery: room_recovery(settings),
     }
+}
+
+/// Types of rooms that keep their last frames, and how many. On a node that believes its callers the live room of the chat page
+/// does too, so that it shows what recovery is without being configured.
+fn room_recovery(settings: &Settings) -> BTreeMap<String, u32> {
+    // The bound of the kind is far below.
+    let keeps = |(kind, count): (&String, &u64)| (kind.clone(), u32::try_from(*count).unwrap_or(u32::MAX));
+    let mut recovery: BTreeMap<String, u32> = settings.rooms.recovery.iter().map(keeps).collect();
+    if settings.logic.auth == Auth::Insecure {
+        recovery.entry(chat::ROOM_TYPE.to_owned()).or_insert(chat::ROOM_FRAMES);
+    }
+    recovery
 }
 
 fn goim_config(settings: &Settings) -> GoimConfig {

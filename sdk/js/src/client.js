@@ -4,7 +4,7 @@ import { Core } from './core/core.js';
 import { Message } from './core/message.js';
 import { Delivery } from './delivery.js';
 import { Emitter } from './emitter.js';
-import { ClosedError, FullError, PerseidError, StorageError } from './errors.js';
+import { ClosedError, DisconnectedError, FullError, PerseidError, StorageError } from './errors.js';
 import { decodeAll, toBytes } from './frame.js';
 import { i64, mintCid, u64 } from './int64.js';
 import { defaultStorage } from './storage.js';
@@ -115,6 +115,11 @@ export class Client {
   /** Tries to connect within a second, if it waits: the user wants it, or the network is back. */
   hurry() {
     this.#turn((core, now) => core.hurry(now));
+  }
+
+  /** Goes offline until `resume()`: messages may be sent all the same, and go out then. */
+  pause() {
+    this.#turn((core) => core.stop(new DisconnectedError('PAUSED', 'the client is paused: resume() it', { comesBack: false })));
   }
 
   /** A session that stopped (`state.phase` is `stopped`) tries again: after a new token, say. */

@@ -8,6 +8,8 @@
 
 import { StorageError } from './errors.js';
 
+const LOCK_MS = 1_500;
+
 /** Keeps it as long as this object lives: where there is no IndexedDB, and for tests. */
 export class MemoryStorage {
   #cursor = null;
@@ -84,11 +86,12 @@ export class IndexedDbStorage {
   async #lock() {
     if (globalThis.navigator?.locks === undefined) return;
     const held = await new Promise((resolve, reject) => {
-      const holding = navigator.locks.request(this.#name, { ifAvailable: true }, (lock) => {
-        resolve(lock !== null);
-        return lock === null ? null : new Promise((release) => (this.#release = release));
+      // A page that is loaded anew meets the one that it was for a moment.
+      const holding = navigator.locks.request(this.#name, { signal: AbortSignal.timeout(LOCK_MS) }, () => {
+        resolve(true);
+        return new Promise((release) => (this.#release = release));
       });
-      holding.catch(reject);
+      holding.catch((error) => (error.name === 'AbortError' || error.name === 'TimeoutError' ? resolve(false) : reject(error)));
     });
     if (!held) throw new StorageError('STORAGE_BUSY', 'another tab uses this storage: give each tab its own name, or close the other');
   }

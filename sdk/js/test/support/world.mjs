@@ -181,13 +181,20 @@ export class World {
     this.#spread(event, { kind, conv: entry.conv === mid ? conv : entry.conv, from: mid });
   }
 
+  /** An event of a group, from the system. */
+  event(group, json) {
+    const body = Buffer.from(JSON.stringify(json));
+    const event = { op: OP.SEND_MSG, kind: KIND.EVENT, conv: group, from: 0n, cid: 0n, id: this.nextId(), body, flags: FLAG.QUIET };
+    this.#spread(event, { kind: KIND.GROUP, conv: group, from: 0n });
+  }
+
   /** Business: a push to a room that keeps its last frames. */
   roomPush(name, fields) {
     const room = this.room(name);
     room.head += 1n;
     const frame = { op: 1000, kind: KIND.ROOM, seq: 0, id: this.nextId(), ...fields, pos: room.head };
     room.frames.push(frame);
-    if (room.frames.length > this.ring) room.frames.shift();
+    while (room.frames.length > this.ring) room.frames.shift();
     for (const session of room.sessions) session.pushRoom(name, frame);
   }
 
