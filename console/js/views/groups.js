@@ -1,7 +1,7 @@
 // A group or channel: who is in it, and its timeline.
 
 import { query } from '../api.js';
-import { byId, data, el, setAttribute, setText } from '../dom.js';
+import { byId, data, el, setText } from '../dom.js';
 import * as format from '../format.js';
 import { Poll } from '../poll.js';
 import { address } from '../router.js';
@@ -13,6 +13,8 @@ const EVERY_MS = 2000;
 /** A group with more members is not read again each time: a channel may have a million. */
 const MEMBERS_POLLED_MAX = 500;
 const MEMBERS_SHOWN_MAX = 200;
+/** More are folded away at first: they would stand between a keyboard and the timeline. */
+const MEMBERS_OPEN_MAX = 20;
 const NOT_FOUND = 404;
 const NOT_KEPT = 501;
 
@@ -107,8 +109,10 @@ export class GroupsView {
     if (group === null || group.members.length <= MEMBERS_POLLED_MAX) {
       const { members, ...rest } = await get(path);
       group = { ...rest, members: Array.isArray(members) ? members : [] };
+      // The floor is told with messages only; while they are read, theirs is the newest.
+      const { floor } = this.#messages.known ?? {};
+      if (floor !== undefined) return { id, group, known: { head: group.head, floor } };
     }
-    // Its floor is told with its messages only.
     const { head, floor } = await get(`${path}/messages${query({ limit: 1 })}`);
     return { id, group, known: { head, floor } };
   }
@@ -119,8 +123,12 @@ export class GroupsView {
     const isFirst = this.#known === null;
     this.#group = group;
     this.#known = known;
-    if (isFirst) this.#messages.open(`/v1/groups/${id}/messages`, known);
-    else this.#messages.know(known);
+    if (isFirst) {
+      byId('groups-who').open = group.members.length <= MEMBERS_OPEN_MAX;
+      this.#messages.open(`/v1/groups/${id}/messages`, known);
+    } else {
+      this.#messages.know(known);
+    }
     this.#draw();
   }
 

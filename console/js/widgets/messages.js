@@ -56,6 +56,11 @@ export class Messages {
     this.#draw();
   }
 
+  /** `{head, floor}` as last told, null when nothing is shown. */
+  get known() {
+    return this.#known;
+  }
+
   /** Shows the newest of `path`; `known`: `{head, floor}`. */
   open(path, known) {
     this.close();

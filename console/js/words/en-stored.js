@@ -16,7 +16,7 @@ export const EN_STORED = {
   'stored.behindBy.one': '{count} message behind',
   'stored.upToDate': 'up to date',
   'stored.lost': '{count} of them not kept any more',
-  'stored.seen': 'Last acknowledged',
+  'stored.seen': 'Last seen',
   'stored.messages': 'Messages',
   'stored.position': 'Position',
   'stored.time': 'Time',

@@ -41,7 +41,7 @@ export const ZH_STORED = {
   'stored.loading': '加载中…',
   'stored.empty': '还没有收到任何消息。',
   'stored.allGone': '收到过的 {count} 条消息均已不再保留。',
-  'stored.allGone.one': '唯一收到过的 {count} 条消息已不再保留。',
+  'stored.allGone.one': '收到过的 {count} 条消息已不再保留。',
 
   'groups.title': '群组',
   'groups.find': '群组 ID',
