@@ -1,5 +1,5 @@
 // A node that is not there: the page's files, moving numbers, the API and a small gateway. For developing the page.
-// `node mock-server.mjs [http-port] [ws-port]`; ports default to free ones. `/mock/{drain,fail,kick,burst,token,limit,keep,come,dissolve}`
+// `node mock-server.mjs [http-port] [ws-port]`; ports default to free ones. `/mock/{drain,fail,kick,burst,token,limit,keep,busy,come,dissolve}`
 // make things happen; with `token` it wants one of the tokens of support/mock-api.mjs.
 
 import { createServer } from 'node:http';
@@ -59,6 +59,8 @@ class MockNode {
   poisoned = null;
   /** Messages are kept: there are inboxes and groups. */
   keeps = true;
+  /** Inboxes and timelines can't be read now. */
+  busy = false;
   /** Messages that came to every inbox and timeline while it runs, and whether the group is there. */
   came = 0;
   dissolved = false;
@@ -189,6 +191,7 @@ class MockNode {
     if (what === 'fail') this.failing = !this.failing;
     if (what === 'token') this.guarded = !this.guarded;
     if (what === 'keep') this.keeps = !this.keeps;
+    if (what === 'busy') this.busy = !this.busy;
     if (what === 'come') this.came += 1;
     if (what === 'dissolve') this.dissolved = !this.dissolved;
     if (what === 'limit') this.limited = true;

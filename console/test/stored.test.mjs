@@ -93,6 +93,24 @@ test('inboxes with nothing in them, and a node that keeps none', { skip }, async
   await page.until('no complaint', () => document.getElementById('groups-notice').textContent === '');
 });
 
+test('an inbox that cannot be read: said so, the sessions go on, it is tried again', { skip }, async () => {
+  await happen('busy');
+  const page = await open(browser, mock.url, { hash: '#/users/9' });
+  await says(page, '#inbox-messages .notice', 'The node cannot answer now. Try again in a moment.');
+  await says(page, '#inbox-messages .notice', 'the store is busy');
+  await says(page, '#inbox-head', '1,340');
+  await says(page, '#users-tables', 'iPhone 15');
+  await happen('busy');
+  await says(page, '#inbox-messages', 'see you at 1340');
+  assert.equal(await page.run(() => document.querySelector('#inbox-messages .notice').textContent), '');
+  await happen('busy');
+  await click(page, '#inbox-messages button', 'Older');
+  await says(page, '#inbox-messages .notice', 'The node cannot answer now.');
+  await says(page, '#inbox-messages', 'see you at 1340');
+  await happen('busy');
+  await says(page, '.pages', 'Positions 1,301 to 1,320');
+});
+
 test('a group from an inbox row: members, timeline; gone when it is dissolved', { skip }, async () => {
   const page = await open(browser, mock.url, { hash: '#/users/9' });
   await click(page, '#inbox-messages a[href="#/groups/42"]');

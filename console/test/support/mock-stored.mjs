@@ -36,6 +36,7 @@ export function answerStored(node, path, query) {
   const [, group, messages] = /^\/v1\/groups\/(\d+)(\/messages)?$/.exec(path) ?? [];
   if (!mid && !group) return null;
   if (!node.keeps) return problem(501, 'UNSUPPORTED', 'this node keeps no messages: only what is not stored can be sent');
+  if (node.busy) return problem(503, 'UNAVAILABLE', 'the store is busy: try again');
   if (mid) return page(inbox(node, mid), query, (pos) => inInbox(pos, HEADS[mid] ?? 0), { epoch: EPOCH_MS });
   const known = groups(node)[group];
   if (!known) return problem(404, 'NOT_FOUND', 'there is no such group: PUT /v1/groups/{id} makes it');
