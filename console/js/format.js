@@ -1,5 +1,7 @@
 // Values as people read them, in the numbers of the page's language. Pure but for that language.
 
+const MOMENT = { month: 'short', day: 'numeric', hour: '2-digit', minute: '2-digit', second: '2-digit', hour12: false };
+
 let formats = {};
 
 /** Writes numbers as this locale does from now on. */
@@ -13,7 +15,8 @@ export function setLocale(locale) {
     digits: [0, 1, 2].map((digits) => number({ minimumFractionDigits: digits, maximumFractionDigits: digits })),
     units: ['day', 'hour', 'minute', 'second'].map(unit),
     separator: locale.startsWith('zh') ? '' : ' ',
-    when: new Intl.DateTimeFormat(locale, { month: 'short', day: 'numeric', hour: '2-digit', minute: '2-digit', second: '2-digit', hour12: false }),
+    when: new Intl.DateTimeFormat(locale, MOMENT),
+    longAgo: new Intl.DateTimeFormat(locale, { year: 'numeric', ...MOMENT }),
   };
 }
 setLocale('en-US');
@@ -82,9 +85,11 @@ export function duration(ms) {
     .join(formats.separator);
 }
 
-/** A moment with its day. */
-export function moment(ms) {
-  return formats.when.format(new Date(ms));
+/** A moment with its day, and its year if that is not the year of `nowMs`. */
+export function moment(ms, nowMs = Date.now()) {
+  const date = new Date(ms);
+  if (Number.isNaN(date.getTime())) return '–';
+  return (date.getFullYear() === new Date(nowMs).getFullYear() ? formats.when : formats.longAgo).format(date);
 }
 
 /** Local time of day, `12:00:01`, with `fraction` also the ms. */

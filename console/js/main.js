@@ -7,6 +7,7 @@ import { startSettings } from './settings.js';
 import { Store } from './store.js';
 import { Token, tabStorage } from './token.js';
 import { ClientView } from './views/client.js';
+import { GroupsView } from './views/groups.js';
 import { NodesView } from './views/nodes.js';
 import { Overview } from './views/overview.js';
 import { PushView } from './views/push.js';
@@ -25,6 +26,7 @@ const views = {
   nodes: new NodesView({ api, store }),
   rooms: new RoomsView({ api }),
   users: new UsersView({ api }),
+  groups: new GroupsView({ api }),
   push: new PushView({ api, store, token }),
   client: new ClientView(),
 };

@@ -1,7 +1,8 @@
 // Asking again and again: not while the page is hidden, slower while it fails, not at all without access.
 
 const BACKOFF_MS = [1000, 2000, 4000, 8000, 15_000, 30_000];
-const REFUSED = [401, 403];
+/** Without access asking again is of no use. */
+export const REFUSED = [401, 403];
 
 /** How long to wait after the `failures`-th failure in a row, ms. What the node asked for is kept to, within ten minutes. */
 export function backoff(failures, retryAfterMs = null) {

@@ -3,7 +3,7 @@
 import { byId } from './dom.js';
 import { onLanguage, t } from './text.js';
 
-export const VIEWS = ['overview', 'nodes', 'rooms', 'users', 'push', 'client'];
+export const VIEWS = ['overview', 'nodes', 'rooms', 'users', 'groups', 'push', 'client'];
 
 /** `{name, parts}` of a location's hash; what is no view is the overview. */
 export function parse(hash) {

@@ -3,13 +3,15 @@
 import { count, setLocale } from './format.js';
 import { EN } from './words/en.js';
 import { EN_CLIENT } from './words/en-client.js';
+import { EN_STORED } from './words/en-stored.js';
 import { ZH } from './words/zh.js';
 import { ZH_CLIENT } from './words/zh-client.js';
+import { ZH_STORED } from './words/zh-stored.js';
 
 /** Languages by code: what they call themselves, the locale of their numbers, their words. */
 export const LANGUAGES = {
-  en: { name: 'English', locale: 'en-US', words: { ...EN, ...EN_CLIENT } },
-  zh: { name: '中文', locale: 'zh-CN', words: { ...ZH, ...ZH_CLIENT } },
+  en: { name: 'English', locale: 'en-US', words: { ...EN, ...EN_CLIENT, ...EN_STORED } },
+  zh: { name: '中文', locale: 'zh-CN', words: { ...ZH, ...ZH_CLIENT, ...ZH_STORED } },
 };
 
 let code = 'en';

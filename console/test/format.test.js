@@ -22,6 +22,13 @@ test('durations', () => {
   );
 });
 
+test('moments name the year if it is another', () => {
+  const ms = new Date(2026, 4, 6, 7, 8, 9).getTime();
+  assert.equal(format.moment(ms, new Date(2026, 0, 1).getTime()), 'May 6, 07:08:09');
+  assert.equal(format.moment(ms, new Date(2027, 0, 1).getTime()), 'May 6, 2026, 07:08:09');
+  assert.equal(format.moment(1e300), '–', 'no date at all');
+});
+
 test('numbers in Chinese', () => {
   format.setLocale('zh-CN');
   try {

@@ -9,7 +9,7 @@ import { after, before, test } from 'node:test';
 import { start } from './mock-server.mjs';
 import { click, connect, freshMid, launchBrowser, open, overflow, row, says, set, skip, visit } from './support/page.mjs';
 
-const VIEWS = ['overview', 'nodes', 'rooms', 'users/9', 'push', 'client'];
+const VIEWS = ['overview', 'nodes', 'rooms', 'users/9', 'groups/42', 'push', 'client'];
 const shots = process.env.CONSOLE_SHOTS;
 const axe = process.env.AXE_CORE;
 const LOOKS = [360, 1400].flatMap((width) =>
@@ -63,7 +63,8 @@ for (const look of LOOKS) {
     for (const view of VIEWS) {
       await visit(page, `#/${view}`);
       await page.until(view, (name) => !document.getElementById(`view-${name}`).hidden, view.split('/')[0]);
-      if (view === 'users/9') await says(page, '#users-tables', 'iPhone 15');
+      if (view === 'users/9') await says(page, '#inbox-messages', 'see you at 1340');
+      if (view === 'groups/42') await says(page, '#groups-messages', 'line 30');
       if (view === 'rooms' || view === 'nodes') await page.until('rows', (name) => document.querySelector(`#view-${name} tbody tr`), view);
       await shoot(page, look, view.split('/')[0]);
       assert.deepEqual(await overflow(page), { excess: 0, over: [] }, view);
@@ -112,7 +113,7 @@ test('no word is written into the page: in another language all of it is in that
     text.speak('en', Object.fromEntries(words));
     text.fill(document);
   });
-  for (const view of [...VIEWS, 'users/8', 'users/7,8']) {
+  for (const view of [...VIEWS, 'users/8', 'users/7,8', 'groups', 'groups/77', 'groups/1']) {
     await visit(page, `#/${view}`);
     await wait(300);
     const strange = await page.run(() => {
@@ -149,11 +150,11 @@ test('works by keyboard alone', { skip }, async () => {
   await page.key('Tab', 'Tab', 8);
   assert.equal(await here(), 'token', 'back through the header');
   const walk = [];
-  for (let step = 0; step < 9; step += 1) {
+  for (let step = 0; step < 10; step += 1) {
     walk.unshift(await here());
     await page.key('Tab', 'Tab', 8);
   }
-  assert.deepEqual(walk, ['Overview', 'Nodes', 'Rooms', 'Users', 'Push', 'Client', 'language', 'theme', 'token']);
+  assert.deepEqual(walk, ['Overview', 'Nodes', 'Rooms', 'Users', 'Groups', 'Push', 'Client', 'language', 'theme', 'token']);
   await page.run(() => document.querySelector('#nav a[href="#/users"]').focus());
   await page.key('Enter');
   await page.until('the heading of the view', () => document.activeElement.tagName === 'H1' && document.activeElement.textContent === 'Users');

@@ -1,6 +1,6 @@
 // A node that is not there: the page's files, moving numbers, the API and a small gateway. For developing the page.
-// `node mock-server.mjs [http-port] [ws-port]`; ports default to free ones. `/mock/{drain,fail,kick,burst,token,limit}` make
-// things happen; with `token` it wants one of the tokens of support/mock-api.mjs.
+// `node mock-server.mjs [http-port] [ws-port]`; ports default to free ones. `/mock/{drain,fail,kick,burst,token,limit,keep,busy,come,dissolve}`
+// make things happen; with `token` it wants one of the tokens of support/mock-api.mjs.
 
 import { createServer } from 'node:http';
 import { readFile } from 'node:fs/promises';
@@ -57,6 +57,13 @@ class MockNode {
   /** The next call is answered with 429. */
   limited = false;
   poisoned = null;
+  /** Messages are kept: there are inboxes and groups. */
+  keeps = true;
+  /** Inboxes and timelines can't be read now. */
+  busy = false;
+  /** Messages that came to every inbox and timeline while it runs, and whether the group is there. */
+  came = 0;
+  dissolved = false;
   bornMs = Date.now();
   startedMs = Date.now() - 3 * 86_400_000 - 4 * 3_600_000;
   /** How fast its clock runs: 3 fills the plots in 100 s. */
@@ -183,6 +190,10 @@ class MockNode {
     if (what === 'drain') this.draining = !this.draining;
     if (what === 'fail') this.failing = !this.failing;
     if (what === 'token') this.guarded = !this.guarded;
+    if (what === 'keep') this.keeps = !this.keeps;
+    if (what === 'busy') this.busy = !this.busy;
+    if (what === 'come') this.came += 1;
+    if (what === 'dissolve') this.dissolved = !this.dissolved;
     if (what === 'limit') this.limited = true;
     if (what === 'burst') for (let index = 0; index < 2000; index += 1) this.deliver(() => true, 1000, Buffer.from(`burst ${index}`), 0);
     if (what === 'kick') for (const session of this.sessions) session.end(4503, 'KICKED', 'an operator ended this session');

@@ -3,10 +3,13 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 
+import { timeOf } from '../js/stored.js';
 import { noNode, startNode } from './support/node.mjs';
 import { click, connect, freshMid, launchBrowser, open, press, row, says, set, skip as noBrowser, visit } from './support/page.mjs';
 
 const skip = noBrowser || noNode;
+
+const DAY_MS = 86_400_000;
 
 let browser;
 let node;
@@ -115,6 +118,44 @@ test('a kick is seen by its client', { skip }, async (context) => {
   await says(page, '#users-offline', 'is not online');
   await visit(page, '#/client');
   await says(page, '#client-end', '4503 KICKED');
+  await page.close();
+});
+
+const call = (method, path, body) => fetch(`${node.url}${path}`, { method, headers: { 'content-type': 'application/json' }, body: body && JSON.stringify(body) });
+
+test('stored messages: in the inbox of each member, in the timeline, behind by as much as no device has', { skip }, async (context) => {
+  const [user, group] = [freshMid(), freshMid()];
+  const made = await call('PUT', `/v1/groups/${group}`, { kind: 'group', members: [Number(user), 8], owner: Number(user), name: '<b>Lunch</b>' });
+  if (!made.ok) return context.skip('this node keeps no messages for its API yet');
+  const push = async (message) => assert.ok((await call('POST', '/v1/messages', message)).ok);
+  for (let line = 1; line <= 30; line += 1) await push({ to: { group: Number(group) }, from: Number(user), body: `<i>line ${line}</i>` });
+  await push({ to: { mids: [Number(user)] }, store: true, body_base64: 'AAH/' });
+
+  const page = await open(browser, node.url, { hash: `#/users/${user}` });
+  // The first is the event of the group's making.
+  await says(page, '#inbox-head', '32');
+  await says(page, '#inbox-messages', '3 B, no text');
+  await says(page, '#inbox-messages', '<i>line 30</i>');
+  await click(page, '#inbox-messages button', 'Older');
+  await says(page, '#inbox-messages', 'Positions 1 to 20; 1 to 32 are kept');
+  await says(page, '#inbox-messages .chip', 'members');
+  const { messages } = await (await call('GET', `/v1/users/${user}/inbox?limit=1`)).json();
+  assert.ok(Math.abs(timeOf(messages[0].id) - Date.now()) < DAY_MS, 'ids count from where this page thinks');
+
+  await connect(page, 'extended', user);
+  await click(page, '#client-actions button', 'Sync inbox');
+  await click(page, '#client-actions button', 'Ack');
+  await visit(page, `#/users/${user}`);
+  await page.until('a device', () => document.querySelectorAll('#inbox-devices tbody tr').length === 1);
+
+  await click(page, `#inbox-messages a[href="#/groups/${group}"]`);
+  await says(page, '#groups-name', '<b>Lunch</b>');
+  await says(page, '#groups-messages', '<i>line 30</i>');
+  await push({ to: { group: Number(group) }, from: Number(user), body: 'live' });
+  await says(page, '#groups-messages', 'live');
+  assert.ok((await call('DELETE', `/v1/groups/${group}`)).ok);
+  await says(page, '#groups-notice', `There is no group or channel ${group}.`);
+  assert.equal(await page.run(() => document.querySelectorAll('#groups-panel :is(b, i), #inbox-panel :is(b, i)').length), 0, 'names and bodies stay text');
   await page.close();
 });
 

@@ -1,4 +1,4 @@
-// Finding users and their sessions, and ending these.
+// Finding users and their sessions, and ending these; below them the inbox of one who was found.
 
 import { query } from '../api.js';
 import { byId, data, el, rescueFocus, setAttribute, setText } from '../dom.js';
@@ -9,6 +9,7 @@ import { onLanguage, t } from '../text.js';
 import { ask, field } from '../widgets/dialog.js';
 import { Notice } from '../widgets/notice.js';
 import { Table } from '../widgets/table.js';
+import { InboxPanel } from './inbox.js';
 
 const EVERY_MS = 2000;
 const USERS_MAX = 1000;
@@ -35,12 +36,14 @@ export class UsersView {
   #answer = null;
   #sessions;
   #users;
+  #inbox;
   #poll;
 
   constructor({ api }) {
     this.#api = api;
     this.#sessions = new Table({ label: 'users.title', columns: this.#sessionColumns(), id: ({ key }) => key });
     this.#users = new Table({ label: 'users.online', columns: this.#userColumns(), id: ({ mid }) => String(mid) });
+    this.#inbox = new InboxPanel({ api });
     byId('users-notice').append(this.#notice.node);
     byId('users-tables').append(this.#sessions.node, this.#users.node);
     this.#poll = new Poll({
@@ -58,6 +61,7 @@ export class UsersView {
       this.#sessions.relabel();
       this.#users.relabel();
       this.#notice.relabel();
+      this.#inbox.relabel();
       this.#draw();
     });
   }
@@ -69,6 +73,7 @@ export class UsersView {
     else if (mids?.join() !== this.#mids.join()) this.#notice.clear();
     this.#mids = mids ?? [];
     this.#answer = null;
+    this.#inbox.show(null, null);
     if (list !== '') this.#form.elements.mids.value = list;
     this.#draw();
     if (this.#mids.length > 0) this.#poll.start();
@@ -80,7 +85,9 @@ export class UsersView {
   }
 
   refresh() {
-    if (!byId('view-users').hidden && this.#mids.length > 0) this.#poll.now();
+    if (byId('view-users').hidden || this.#mids.length === 0) return;
+    this.#inbox.show(null, null);
+    this.#poll.now();
   }
 
   #find() {
@@ -107,6 +114,7 @@ export class UsersView {
     if (this.#notice.node.dataset.poll === 'true') this.#notice.clear();
     delete this.#notice.node.dataset.poll;
     this.#answer = answer;
+    this.#inbox.show(answer.mids[0], answer.mids.length === 1 ? answer : null);
     this.#draw();
   }
 

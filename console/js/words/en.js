@@ -10,6 +10,7 @@ export const EN = {
   'nav.nodes': 'Nodes',
   'nav.rooms': 'Rooms',
   'nav.users': 'Users',
+  'nav.groups': 'Groups',
   'nav.push': 'Push',
   'nav.client': 'Client',
 
@@ -204,7 +205,7 @@ export const EN = {
   'users.findHint': 'one, or several with commas',
   'users.search': 'Find',
   'users.bad': 'User ids are whole numbers above 0, separated by commas, at most 1,000.',
-  'users.start': 'Enter a user id to see where the user is connected.',
+  'users.start': 'Enter a user id to see where the user is connected and what the inbox holds.',
   'users.sessionsOf': 'Sessions of user {mid}',
   'users.online': 'Who is online',
   'users.offline': 'User {mid} is not online.',

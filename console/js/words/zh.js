@@ -10,6 +10,7 @@ export const ZH = {
   'nav.nodes': '节点',
   'nav.rooms': '房间',
   'nav.users': '用户',
+  'nav.groups': '群组',
   'nav.push': '推送',
   'nav.client': '客户端',
 
@@ -204,7 +205,7 @@ export const ZH = {
   'users.findHint': '可输入多个，用逗号分隔',
   'users.search': '查找',
   'users.bad': '用户 ID 是大于 0 的整数，用逗号分隔，最多 1,000 个。',
-  'users.start': '输入用户 ID，查看该用户的在线会话。',
+  'users.start': '输入用户 ID，查看该用户的在线会话与收件箱。',
   'users.sessionsOf': '用户 {mid} 的会话',
   'users.online': '在线情况',
   'users.offline': '用户 {mid} 不在线。',

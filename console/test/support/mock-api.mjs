@@ -1,5 +1,7 @@
 // The mock node's API: users, rooms, nodes, drains, and who may ask.
 
+import { answerStored, inboxState } from './mock-stored.mjs';
+
 /** Tokens and their scopes. */
 export const TOKENS = { 'pk-all': ['push', 'read', 'admin'], 'pk-read': ['read'] };
 const DRAIN_MS = 4000;
@@ -32,7 +34,9 @@ export function answerApi(node, { method, url, body, token }) {
     return ok({ users });
   }
   const user = /^\/v1\/users\/(\d+)$/.exec(path);
-  if (user) return ok({ mid: Number(user[1]), sessions: sessions(node, user[1]) });
+  if (user) return ok({ mid: Number(user[1]), sessions: sessions(node, user[1]), ...inboxState(node, user[1]) });
+  const stored = answerStored(node, path, url.searchParams);
+  if (stored !== null) return stored;
   const kick = /^\/v1\/users\/(\d+)\/sessions$/.exec(path);
   if (kick && method === 'DELETE') return ok({ ended: end(node, kick[1], url.searchParams) });
   if (path === '/v1/nodes/mock-0:drain') return drain(node, method, body, ok);
