@@ -115,7 +115,7 @@ impl Wire {
                 let _ = stream.shutdown().await;
             }
             Self::Messages(socket) => {
-                let _ = socket.close(None).await;
+                let _ = socket.send(Message::Close(None)).await;
             }
         }
     }

@@ -1,7 +1,6 @@
 //! A user with an extended session: asks, and keeps what is pushed meanwhile.
 
 use std::collections::VecDeque;
-use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -150,11 +149,6 @@ impl Person {
     pub(crate) fn quiet(&mut self) -> (u64, Vec<Frame>) {
         let reply = self.ask(frame::HEARTBEAT, Extended::default(), b"");
         (reply.extended.unwrap().pos, self.pushed.drain(..).collect())
-    }
-
-    /// Whether nothing is pushed for a while.
-    pub(crate) fn hears_nothing(&mut self, patience: Duration) -> bool {
-        self.pushed.is_empty() && self.client.next_within(patience).is_none()
     }
 }
 
