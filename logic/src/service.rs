@@ -380,6 +380,13 @@ impl Logic {
         self.authenticator.authenticate(&auth, &context).then(move |identity| logic.go_on(mid, identity))
     }
 
+    /// What a living session that showed who it is again is told of its inbox; `None`: it has none, or nobody knows now.
+    pub fn greet_again(&self, key: &SessionKey, mid: i64, now_ms: u64) -> Verdict<Option<Greeting>> {
+        let user = u64::try_from(mid).ok().filter(|mid| *mid > 0);
+        let (Some(inbox), Some(mid), Some(row)) = (&self.inbox, user, self.registry.row(key)) else { return Verdict::Now(None) };
+        inbox.open(mid, &row.device_id, None, now_ms).then(Result::ok)
+    }
+
     fn go_on(&self, mid: i64, identity: Result<Identity, AuthError>) -> Result<u64, ConnectError> {
         match identity {
             Ok(identity) if identity.mid == mid => Ok(identity.expires_at_ms),

@@ -10,7 +10,8 @@ use perseid_comet::link::{
 };
 use perseid_job::{Lane, LaneError, Routes};
 use perseid_logic::{
-    ConnectError, ConnectRequest, DrainProgress, Inbox, Logic, NodeInfo, Nodes, RenewRequest, Totals, UnknownNode, Verdict,
+    ConnectError, ConnectRequest, DrainProgress, Greeting, Inbox, Logic, NodeInfo, Nodes, RenewRequest, Totals, UnknownNode,
+    Verdict,
 };
 use perseid_protocol::push::{Delivery, SessionAddr};
 use perseid_protocol::{CloseReason, Refusal, SessionKey};
@@ -59,10 +60,19 @@ impl LogicLink for Link {
     fn renew(&self, request: &Renew<'_>, ticket: Ticket) -> Answer<Result<Renewed, Refused>> {
         let Renew { body, mid, key, peer } = *request;
         let request = RenewRequest { body, mid, key, peer, now_ms: unix_ms() };
-        let renewed = |outcome: Result<u64, ConnectError>| {
-            outcome.map(|expires_at_ms| Renewed { expires_at_ms, inbox: None }).map_err(refused)
+        let (logic, key, now_ms) = (self.logic.clone(), key.clone(), request.now_ms);
+        let verdict = self.logic.renew(&request).and_then(move |outcome| match outcome {
+            Ok(expires_at_ms) => logic.greet_again(&key, mid, now_ms).then(move |inbox| Ok((expires_at_ms, inbox))),
+            Err(error) => Verdict::Now(Err(error)),
+        });
+        let renewed = |outcome: Result<(u64, Option<Greeting>), ConnectError>| {
+            let renewed = |(expires_at_ms, inbox): (u64, Option<Greeting>)| Renewed {
+                expires_at_ms,
+                inbox: inbox.map(inbox_link::greeting),
+            };
+            outcome.map(renewed).map_err(refused)
         };
-        self.answer(self.logic.renew(&request), renewed, ticket, Ticket::renewed)
+        self.answer(verdict, renewed, ticket, Ticket::renewed)
     }
 
     fn stored(&self, request: &Stored<'_>, ticket: StoredTicket) -> Answer<StoredOutcome> {

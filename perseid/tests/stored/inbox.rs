@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use serde_json::json;
 
 use crate::person::{ACK, HEAD, MORE, Person, STORED, SYNC, killed};
-use crate::support::frame::Extended;
+use crate::support::frame::{self, Extended};
 use crate::support::{BOTH, Http, Server, Transport, until};
 
 fn at(pos: u64) -> Extended {
@@ -160,4 +160,18 @@ fn below_the_floor() {
     assert_eq!(rows[0].extended.unwrap().pos, floor);
     assert_eq!(rows.len() as u64, 131 - floor);
     assert!(ann.sync(0, 200).1[0].extended.unwrap().pos >= floor, "0 starts at the floor");
+}
+
+#[test]
+fn a_renewal_tells_where_the_inbox_stands() {
+    let server = Server::start(&[]);
+    notices(server.http, 7, 3);
+    let mut ann = Person::enter(&server, Transport::Tcp, 7);
+    let renewed = ann.ask(frame::AUTH, at(0), br#"{"mid":7}"#);
+    let told = renewed.json();
+    assert_eq!((renewed.op, told["head"].as_u64(), told["floor"].as_u64()), (frame::AUTH_REPLY, Some(3), Some(1)));
+    assert_eq!(told["epoch"], ann.told["epoch"]);
+    // It stays live.
+    notices(server.http, 7, 1);
+    assert_eq!(ann.pushed().extended.unwrap().pos, 4);
 }
