@@ -60,7 +60,8 @@ fn of_row(meant: &Meant, conv_op: &ConvOp, done: &ConvDone, items: &mut Vec<User
         id: conv_op.id,
         ts_ms: conv_op.ts_ms,
         from: conv_op.from,
-        cid: if event.is_some() { 0 } else { conv_op.idem },
+        // What a business or an event is known by is nobody's `cid`.
+        cid: if event.is_some() || op != op::SEND_MSG { 0 } else { conv_op.idem },
         kind: if event.is_some() { kind::EVENT } else { kind.to_frame() },
         op,
         flags: if quiet { flag::QUIET } else { 0 },

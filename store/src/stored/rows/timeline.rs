@@ -94,7 +94,7 @@ impl TimelineRow {
             shown |= flag::QUIET;
         }
         // What a business or an event is known by is nobody's `cid`.
-        let cid = if self.event || self.from == 0 { 0 } else { self.idem };
+        let cid = if self.event || self.op != op::SEND_MSG { 0 } else { self.idem };
         let frame_kind = if self.event { kind::EVENT } else { self.kind.to_frame() };
         Message {
             pos: 0,
