@@ -16,15 +16,18 @@ use crate::inbox::show::{Hint, channel_push};
 use crate::inbox::wait::wait;
 use crate::outlet::Outlet;
 
-/// Between two moves of idle guards and two looks at retention.
+/// Between two looks at retention, and at what the store may have lost while nothing came.
 const SWEEP: Duration = Duration::from_secs(30);
+/// Between two moves of idle guards, while something comes: the log keeps what guards have not passed.
+const SETTLE: Duration = Duration::from_secs(5);
 /// The first wait before a step is taken again, and the longest.
 const RETRY_MS: (u64, u64) = (5, 1_000);
 
 /// Runs until it is stopped.
 pub(super) fn run(shared: &Arc<Shared>) {
     let sink = Sink::new(Outlet::new(shared.ports.lanes.clone()));
-    let mut worker = Worker { shared, sink, reader: None, swept: Instant::now(), failed_log: Seldom::default() };
+    let mut worker =
+        Worker { shared, sink, reader: None, swept: Instant::now(), settled: (Instant::now(), 0), failed_log: Seldom::default() };
     loop {
         let go_on = match shared.inbound.next(worker.rest()) {
             Work::Stop => false,
@@ -36,6 +39,7 @@ pub(super) fn run(shared: &Arc<Shared>) {
             return;
         }
         worker.give_hints();
+        worker.settle();
         worker.sweep();
     }
 }
@@ -46,15 +50,17 @@ struct Worker<'a> {
     /// While it is behind.
     reader: Option<Box<dyn LogReader>>,
     swept: Instant,
+    /// When idle guards were moved, and what came next then; 0: what is durable is not told yet.
+    settled: (Instant, u64),
     failed_log: Seldom,
 }
 
 impl Worker<'_> {
     fn rest(&self) -> Duration {
-        let sweep = SWEEP.saturating_sub(self.swept.elapsed());
+        let rest = SWEEP.saturating_sub(self.swept.elapsed()).min(SETTLE.saturating_sub(self.settled.0.elapsed()));
         let now_ms = (self.shared.ports.clock)();
         let hint = lock(&self.shared.hints).wait_ms(now_ms);
-        hint.map_or(sweep, |wait_ms| sweep.min(Duration::from_millis(wait_ms)))
+        hint.map_or(rest, |wait_ms| rest.min(Duration::from_millis(wait_ms)))
     }
 
     /// Applies a run, however long the store takes; `false`: it is to end, or nothing is applied any more.
@@ -152,14 +158,24 @@ impl Worker<'_> {
         self.flush();
     }
 
-    fn sweep(&mut self) {
-        if self.swept.elapsed() < SWEEP {
+    /// Moves the guards of idle buckets, and tells the log what it may forget.
+    fn settle(&mut self) {
+        if self.settled.0.elapsed() < SETTLE {
             return;
         }
-        self.swept = Instant::now();
         let ports = &self.shared.ports;
+        let durable = ports.store.durable(ports.partition);
+        let next = lock(&self.shared.engine).progress.next_offset();
+        let (told, came) = (durable.saturating_add(1) >= next, next != self.settled.1);
+        self.settled = (Instant::now(), if told { next } else { 0 });
+        if came {
+            self.look_after(next);
+            (self.shared.ports.durable)(durable);
+        }
+    }
+
+    fn look_after(&mut self, next: u64) {
         let mut engine = lock(&self.shared.engine);
-        let next = engine.progress.next_offset();
         if engine.progress.look_after() {
             // What fails is tried again with the next records.
             let _ = engine.advance(true, &mut Some(&mut self.sink));
@@ -168,11 +184,20 @@ impl Worker<'_> {
             self.shared.inbound.fall_behind();
         }
         drop(engine);
+        self.flush();
+    }
+
+    fn sweep(&mut self) {
+        if self.swept.elapsed() < SWEEP {
+            return;
+        }
+        self.swept = Instant::now();
+        let next = lock(&self.shared.engine).progress.next_offset();
+        self.look_after(next);
+        let ports = &self.shared.ports;
         // Guards were moved above, under every check; this is retention.
         if let Err(error) = wait(ports.store.sweep(ports.partition, 0, (ports.clock)())) {
             warn!(%error, "retention of stored messages waits");
         }
-        (ports.durable)(ports.store.durable(ports.partition));
-        self.flush();
     }
 }
