@@ -76,6 +76,14 @@ fn devices(address: &Address, first: &Address, history: &History, seed: u64) -> 
     owners.into_iter().enumerate().map(|(number, mid)| device((number, mid))).collect()
 }
 
+struct StopAtEnd<'a>(&'a AtomicBool);
+
+impl Drop for StopAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
 /// Lets the devices chat while `meanwhile` runs, then come to rest; gives what was seen and what is there.
 fn run(address: &Address, first: &Address, seed: u64, meanwhile: impl FnOnce()) -> (Vec<Event>, Final) {
     let history = History::default();
@@ -86,8 +94,9 @@ fn run(address: &Address, first: &Address, seed: u64, meanwhile: impl FnOnce()) 
             let stop = &stop;
             scope.spawn(move || device.chat(stop));
         }
+        // Also when `meanwhile` fails: the devices would chat for ever.
+        let _stop = StopAtEnd(&stop);
         meanwhile();
-        stop.store(true, Ordering::SeqCst);
     });
     // One after the other would do; again and again until nobody had anything left to send.
     for _ in 0..2 {

@@ -93,31 +93,36 @@ impl Device {
         }
     }
 
-    /// Comes to rest: everything that was begun is known, and everything that is there was applied.
+    /// Comes to rest, on a connection of its own: everything that was begun is known, and everything that is there was applied.
     pub(crate) fn settle(&mut self) {
         let deadline = Instant::now() + SETTLE;
-        loop {
-            assert!(Instant::now() < deadline, "device {} does not come to rest: {} under way", self.number, self.outbox.len());
-            if self.try_settle().is_ok() {
-                return;
-            }
+        self.wire = None;
+        // A liar may have told another.
+        self.epoch = 0;
+        while !self.try_settle(deadline).unwrap_or(false) {
             self.wire = None;
             std::thread::sleep(Duration::from_millis(50));
         }
     }
 
-    fn try_settle(&mut self) -> Result<(), Lost> {
+    fn try_settle(&mut self, deadline: Instant) -> Result<bool, Lost> {
+        self.in_time(deadline);
         self.connected()?;
         while !self.outbox.is_empty() {
+            self.in_time(deadline);
             self.flush(1)?;
         }
-        loop {
-            self.sync()?;
-            let head = self.heartbeat()?;
-            if head == self.cursor {
-                return self.acknowledge();
-            }
+        self.sync()?;
+        let is_whole = self.heartbeat()? == self.cursor;
+        if is_whole {
+            self.acknowledge()?;
         }
+        Ok(is_whole)
+    }
+
+    fn in_time(&self, deadline: Instant) {
+        let (number, waiting) = (self.number, self.outbox.len());
+        assert!(Instant::now() < deadline, "device {number} does not come to rest: {waiting} under way");
     }
 
     fn step(&mut self) -> Result<(), Lost> {

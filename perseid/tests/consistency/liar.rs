@@ -218,13 +218,32 @@ fn downwards(shared: &Shared, mut frame: Frame) -> Vec<Frame> {
             }
         }
         (Lie::WrongReceipt, op) if op == frame::SEND_MSG + 1 && shared.now() => ext.id ^= 1,
-        (Lie::HeadBack, op) if op == frame::HEARTBEAT + 1 && ext.pos > 0 && shared.always() => ext.pos /= 2,
-        (Lie::AckBack, op) if op == ACK + 1 && ext.pos > 0 && shared.always() => ext.pos /= 2 + u64::from(shared.now()),
-        (Lie::ReadBack, op) if op == READ + 1 && ext.conv_pos > 1 && shared.always() => {
-            let occasion = *shared.occasions.lock().unwrap() as u64;
-            ext.conv_pos = ext.conv_pos.saturating_sub(occasion * 7).max(1);
+        // Once the truth, from then on less.
+        (Lie::HeadBack, op) if op == frame::HEARTBEAT + 1 && ext.pos > 0 => {
+            if shared.last.lock().unwrap().replace(frame.clone()).is_some() && shared.always() {
+                ext.pos = 0;
+            }
         }
-        (Lie::CursorBack, frame::AUTH_REPLY) if shared.always() => set(&mut frame, "cursor", |cursor| cursor / 2),
+        (Lie::AckBack, op) if op == ACK + 1 && ext.pos > 0 => {
+            if shared.last.lock().unwrap().replace(frame.clone()).is_some() && shared.always() {
+                ext.pos = 0;
+            }
+        }
+        (Lie::ReadBack, op) if op == READ + 1 => {
+            // The same about one conversation.
+            let mut last = shared.last.lock().unwrap();
+            let about = |frame: &Frame| frame.extended.map(|ext| (ext.kind, ext.conv));
+            if last.as_ref().is_some_and(|last| about(last) == about(&frame)) && shared.always() {
+                ext.conv_pos = 0;
+            } else if last.is_none() {
+                *last = Some(frame.clone());
+            }
+        }
+        (Lie::CursorBack, frame::AUTH_REPLY) if frame.json()["cursor"].as_u64() > Some(0) => {
+            if shared.last.lock().unwrap().replace(frame.clone()).is_some() && shared.always() {
+                set(&mut frame, "cursor", |_| 0);
+            }
+        }
         (Lie::OtherEpoch, frame::AUTH_REPLY) if shared.always() => {
             let occasion = *shared.occasions.lock().unwrap() as u64;
             set(&mut frame, "epoch", |epoch| epoch + occasion);

@@ -169,6 +169,7 @@ impl Court<'_> {
                     self.hold("I12", *cursor >= held, || {
                         format!("device {device} had acknowledged {held}, and is told {cursor}")
                     });
+                    cursors.insert(*device, held.max(*cursor));
                     self.rises(&mut heads, *device, *head);
                 }
                 Event::Head { device, head, .. } => self.rises(&mut heads, *device, *head),
