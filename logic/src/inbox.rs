@@ -1,6 +1,6 @@
 //! Stored messages: what clients ask of them, and what opening an inbox tells.
 //!
-//! A request is read ([`ask`], pure), the store is asked, and what has to be kept is written to the log; the answer comes when
+//! A request is read (`ask`, pure), the store is asked, and what has to be kept is written to the log; the answer comes when
 //! the log has it. Nothing here changes the store but acknowledgements: that is for whoever projects the log.
 //!
 //! A store in the process answers at once, and then a send costs no task: its answer comes on the log's thread. What has to be

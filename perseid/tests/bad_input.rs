@@ -212,9 +212,10 @@ fn requests_that_are_refused_and_the_session_goes_on() {
         for op in [0, 1, 3, 5, 6, 8, 9, 13, 15, 17, 19, 31, 32, -1, i32::MIN] {
             refused(&mut extended, op, b"", 400, "BAD_REQUEST");
         }
-        // Stored messages are not there yet.
-        for op in [4, 18, 20, 22, 24, 26, 28, 30] {
-            refused(&mut extended, op, b"", 501, "UNSUPPORTED");
+        // Positions that were never given.
+        refused(&mut extended, 18, b"", 412, "EPOCH_CHANGED");
+        for op in [20, 22, 24, 28] {
+            refused(&mut extended, op, b"", 400, "BAD_REQUEST");
         }
         let (mut guest, _) = Client::extended(&server, transport, &json!({}));
         refused(&mut guest, 18, b"", 403, "PERMISSION_DENIED");
@@ -452,8 +453,8 @@ fn json_that_is_wrong() {
         (r#"{"to":{"mids":[1]},"body":"x","id":""}"#, 400, "BAD_REQUEST"),
         (r#"{"to":{"mids":[1]},"body":"x","unknown":1}"#, 400, "BAD_REQUEST"),
         (r#"{"to":{"room":"a://b"},"body":"x","store":true}"#, 400, "BAD_REQUEST"),
-        (r#"{"to":{"mids":[1]},"body":"x","store":true}"#, 501, "UNSUPPORTED"),
-        (r#"{"to":{"group":1},"body":"x"}"#, 501, "UNSUPPORTED"),
+        (r#"{"to":{"keys":["a"]},"body":"x","store":true}"#, 400, "BAD_REQUEST"),
+        (r#"{"to":{"group":1},"body":"x"}"#, 404, "NOT_FOUND"),
     ]
     .map(|(body, status, reason)| (body.to_owned(), status, reason))
     .into_iter()

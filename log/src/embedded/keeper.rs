@@ -39,7 +39,11 @@ fn works(shared: &Shared) {
                 Ok(()) => shared.space.zeroed(&file, to, &shared.queue, &mut timers),
                 Err(error) => shared.space.failed(format!("preparing the next segment: {error}"), &mut timers),
             },
-            Work::SyncConsumers => sync_consumers(shared),
+            Work::SyncConsumers => {
+                sync_consumers(shared);
+                // What they passed may be what was held back.
+                retain(shared);
+            }
             Work::Retain => retain(shared),
             Work::Stop => break,
         }

@@ -31,7 +31,7 @@ fn every_member_has_it_at_one_place() {
     let sent = people[0].send(2, 50, 5, "hello all");
     assert_eq!((sent.kind, sent.conv), (2, 50));
     for person in &mut people {
-        let got = person.pushed();
+        let got = person.pushed_where("a message", |frame| frame.extended.is_some_and(|ext| ext.kind == 2));
         let ext = got.extended.unwrap();
         assert_eq!((got.text(), ext.id, ext.kind, ext.conv, ext.from, ext.cid), ("hello all", sent.id, 2, 50, 7, 5));
         // The event of its making has the first place.
@@ -60,7 +60,7 @@ fn members_come_and_go_at_a_place() {
     assert_eq!((event["add"].clone(), event["remove"].clone(), event["version"].as_u64()), (json!([9]), json!([8]), version));
     assert_eq!((ext.flags, ext.conv, Some(ext.conv_pos)), (STORED | QUIET, 50, version));
     ann.send(2, 50, 2, "after");
-    assert_eq!(bob.pushed().text(), "after");
+    bob.pushed_where("after", |frame| frame.body == b"after");
     let mut gone = Person::enter(&server, Transport::Tcp, 8);
     let bodies: Vec<_> =
         gone.sync_all().iter().filter(|row| row.extended.unwrap().kind == 2).map(|row| row.text().to_owned()).collect();
@@ -81,6 +81,7 @@ fn history_since_joined() {
     ann.send(2, 50, 1, "before");
     call(&server, "POST", "/v1/groups/50/members", &json!({ "add": [9] }));
     ann.send(2, 50, 2, "after");
+    ann.pushed_where("after", |frame| frame.body == b"after");
     let mut bob = Person::enter(&server, Transport::Tcp, 9);
     let (ext, rows) = bob.pull(2, 50, 0, 0, 100);
     assert_eq!((ext.pos, ext.conv_pos), (3, 4), "his floor is where he joined");
@@ -96,6 +97,7 @@ fn timelines_are_read_in_both_directions() {
     for cid in 1..=9 {
         ann.send(2, 50, cid, "x");
     }
+    ann.pushed_where("the last", |frame| frame.extended.is_some_and(|ext| ext.cid == 9));
     let places = |rows: &[crate::support::Frame]| rows.iter().map(|row| row.extended.unwrap().conv_pos).collect::<Vec<_>>();
     let (ext, rows) = ann.pull(2, 50, 0, 0, 4);
     assert_eq!((ext.conv_pos, ext.pos, ext.flags & MORE, places(&rows)), (10, 1, MORE, vec![1, 2, 3, 4]));
@@ -114,7 +116,7 @@ fn a_group_becomes_a_channel() {
     group(&server, 50, "group", &[7, 8]);
     let (mut ann, mut bob) = (Person::enter(&server, Transport::Tcp, 7), Person::enter(&server, Transport::Tcp, 8));
     ann.send(2, 50, 1, "in all inboxes");
-    bob.pushed();
+    bob.pushed_where("it", |frame| frame.body == b"in all inboxes");
     let other = call(&server, "PUT", "/v1/groups/50", &json!({ "kind": "channel", "members": [7, 8], "owner": 7 }));
     assert_eq!(other.status, 409, "{}", other.text());
     let answer = call(&server, "POST", "/v1/groups/50:convert", &Value::Null);
@@ -185,7 +187,7 @@ fn an_owner_takes_back_what_a_member_wrote() {
     let (mut owner, mut bob) = (Person::enter(&server, Transport::Tcp, 7), Person::enter(&server, Transport::Tcp, 8));
     let mut eve = Person::enter(&server, Transport::Tcp, 9);
     bob.send(2, 50, 1, "rude");
-    let place = owner.pushed().extended.unwrap().conv_pos;
+    let place = owner.pushed_where("it", |frame| frame.body == b"rude").extended.unwrap().conv_pos;
     let recall = Extended { conv_pos: place, ..to(2, 50, 0) };
     assert_eq!(eve.refused(RECALL, recall, b"").0, "PERMISSION_DENIED");
     owner.granted(RECALL, recall, b"");

@@ -6,19 +6,22 @@ use serde_json::json;
 
 use crate::person::{ACK, HEAD, MORE, Person, STORED, SYNC, killed};
 use crate::support::frame::{self, Extended};
-use crate::support::{BOTH, Http, Server, Transport, until};
+use crate::support::{BOTH, Http, Server, Transport, until, until_eq};
 
 fn at(pos: u64) -> Extended {
     Extended { pos, ..Extended::default() }
 }
 
-/// `count` notices for a user.
+/// `count` notices for a user, who has them when this returns.
 fn notices(http: SocketAddr, mid: u64, count: usize) {
     let mut http = Http::connect(http);
+    let head = |http: &mut Http| http.get(&format!("/v1/users/{mid}")).json()["inbox"]["head"].as_u64().unwrap();
+    let wanted = head(&mut http) + count as u64;
     for number in 0..count {
         let answer = http.push(&json!({ "to": { "mids": [mid] }, "store": true, "op": 1001, "body": format!("n{number}") }));
         assert_eq!((answer["accepted"].as_bool(), answer["recipients"].as_u64()), (Some(true), Some(1)));
     }
+    until_eq("the notices to be there", &wanted, || head(&mut http));
 }
 
 #[test]

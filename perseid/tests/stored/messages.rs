@@ -42,6 +42,7 @@ fn a_retry_gets_the_first_answer_and_another_body_a_conflict() {
     let mut bob = Person::enter(&server, Transport::WebSocket, 9);
     let back = bob.send(1, 7, 5, "hello");
     assert!(elsewhere.id != first.id && back.id != first.id && back.flags & DUPLICATE == 0);
+    ann.pushed_where("his message", |frame| frame.extended.is_some_and(|ext| ext.id == back.id));
     let (_, rows) = ann.pull(1, 9, 0, 0, 100);
     assert_eq!(rows.len(), 2);
     // It holds over a restart.

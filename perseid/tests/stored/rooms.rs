@@ -77,8 +77,8 @@ fn places_go_on_after_a_kill_and_rooms_of_other_types_keep_nothing() {
     let mut old = Client::classic(&server, Transport::Tcp, &json!({ "mid": 9, "room_id": "live://1" }));
     push(server.http, "to all");
     assert_eq!(old.push(), "to all");
-    ann.ask(frame::CHANGE_ROOM, Extended::default(), b"chat://1");
-    server.http().push(&json!({ "to": { "room": "chat://1" }, "op": 1000, "body": "x" }));
+    ann.ask(frame::CHANGE_ROOM, Extended::default(), b"plain://1");
+    server.http().push(&json!({ "to": { "room": "plain://1" }, "op": 1000, "body": "x" }));
     assert_eq!(ann.pushed_where("x", |frame| frame.body == b"x").extended.unwrap().pos, 0);
 }
 
