@@ -163,7 +163,7 @@ fn every_lie_is_found() {
         let first: Address = Arc::new(Mutex::new(Some(liar.addr)));
         let (events, last) = run(&address, &first, seed, || {
             support::until("the liar to find the occasion", || liar.lied().then_some(()));
-            std::thread::sleep(Duration::from_millis(100));
+            std::thread::sleep(Duration::from_millis(300));
             // It comes to rest with the truth.
             *first.lock().unwrap() = Some(server.tcp);
         });

@@ -79,8 +79,21 @@ impl Shared {
         *occasions == OCCASIONS
     }
 
+    /// Once the truth is told, from then on it lies.
+    fn again(&self, frame: &Frame) -> bool {
+        self.last.lock().unwrap().replace(frame.clone()).is_some() && self.always()
+    }
+
+    /// Whether to lie from this occasion on: what is shown once may be shown in vain.
+    fn from_now(&self) -> bool {
+        let mut occasions = self.occasions.lock().unwrap();
+        *occasions += 1;
+        *occasions >= OCCASIONS
+    }
+
+    /// Every occasion is one to lie at, and the first one is enough.
     fn always(&self) -> bool {
-        *self.occasions.lock().unwrap() += 1;
+        *self.occasions.lock().unwrap() += OCCASIONS;
         true
     }
 }
@@ -202,35 +215,26 @@ fn downwards(shared: &Shared, mut frame: Frame) -> Vec<Frame> {
     let mut ext = frame.extended.unwrap_or_default();
     let is_message = frame.op == frame::SEND_MSG && ext.flags & STORED != 0 && ext.kind != 5;
     match (shared.lie, frame.op) {
-        (Lie::OtherBody, _) if is_message && shared.now() => frame.body = b"something else".to_vec(),
-        (Lie::OtherId, _) if is_message && shared.now() => ext.id ^= 1,
-        (Lie::Gone, _) if is_message && shared.now() => {
+        (Lie::OtherBody, _) if is_message && shared.from_now() => frame.body = b"something else".to_vec(),
+        (Lie::OtherId, _) if is_message && shared.from_now() => ext.id ^= 1,
+        (Lie::Gone, _) if is_message && shared.from_now() => {
             ext.flags |= 4;
             frame.body.clear();
         }
         (Lie::Twice, _) if is_message => {
             let pushed = frame.clone();
             if let Some(before) = shared.last.lock().unwrap().replace(pushed)
-                && shared.now()
+                && shared.from_now()
             {
                 frame.body = before.body;
                 ext = Extended { pos: ext.pos, ..before.extended.unwrap_or_default() };
             }
         }
         (Lie::WrongReceipt, op) if op == frame::SEND_MSG + 1 && shared.now() => ext.id ^= 1,
-        // Once the truth, from then on less.
-        (Lie::HeadBack, op) if op == frame::HEARTBEAT + 1 && ext.pos > 0 => {
-            if shared.last.lock().unwrap().replace(frame.clone()).is_some() && shared.always() {
-                ext.pos = 0;
-            }
-        }
-        (Lie::AckBack, op) if op == ACK + 1 && ext.pos > 0 => {
-            if shared.last.lock().unwrap().replace(frame.clone()).is_some() && shared.always() {
-                ext.pos = 0;
-            }
-        }
+        (Lie::HeadBack, op) if op == frame::HEARTBEAT + 1 && ext.pos > 0 && shared.again(&frame) => ext.pos = 0,
+        (Lie::AckBack, op) if op == ACK + 1 && ext.pos > 0 && shared.again(&frame) => ext.pos = 0,
         (Lie::ReadBack, op) if op == READ + 1 => {
-            // The same about one conversation.
+            // Once the truth about a conversation, from then on less.
             let mut last = shared.last.lock().unwrap();
             let about = |frame: &Frame| frame.extended.map(|ext| (ext.kind, ext.conv));
             if last.as_ref().is_some_and(|last| about(last) == about(&frame)) && shared.always() {
@@ -239,10 +243,8 @@ fn downwards(shared: &Shared, mut frame: Frame) -> Vec<Frame> {
                 *last = Some(frame.clone());
             }
         }
-        (Lie::CursorBack, frame::AUTH_REPLY) if frame.json()["cursor"].as_u64() > Some(0) => {
-            if shared.last.lock().unwrap().replace(frame.clone()).is_some() && shared.always() {
-                set(&mut frame, "cursor", |_| 0);
-            }
+        (Lie::CursorBack, frame::AUTH_REPLY) if frame.json()["cursor"].as_u64() > Some(0) && shared.again(&frame) => {
+            set(&mut frame, "cursor", |_| 0);
         }
         (Lie::OtherEpoch, frame::AUTH_REPLY) if shared.always() => {
             let occasion = *shared.occasions.lock().unwrap() as u64;
