@@ -85,7 +85,7 @@ impl Shared {
     }
 
     /// Whether to lie from this occasion on: what is shown once may be shown in vain.
-    fn from_now(&self) -> bool {
+    fn is_time(&self) -> bool {
         let mut occasions = self.occasions.lock().unwrap();
         *occasions += 1;
         *occasions >= OCCASIONS
@@ -215,16 +215,16 @@ fn downwards(shared: &Shared, mut frame: Frame) -> Vec<Frame> {
     let mut ext = frame.extended.unwrap_or_default();
     let is_message = frame.op == frame::SEND_MSG && ext.flags & STORED != 0 && ext.kind != 5;
     match (shared.lie, frame.op) {
-        (Lie::OtherBody, _) if is_message && shared.from_now() => frame.body = b"something else".to_vec(),
-        (Lie::OtherId, _) if is_message && shared.from_now() => ext.id ^= 1,
-        (Lie::Gone, _) if is_message && shared.from_now() => {
+        (Lie::OtherBody, _) if is_message && shared.is_time() => frame.body = b"something else".to_vec(),
+        (Lie::OtherId, _) if is_message && shared.is_time() => ext.id ^= 1,
+        (Lie::Gone, _) if is_message && shared.is_time() => {
             ext.flags |= 4;
             frame.body.clear();
         }
         (Lie::Twice, _) if is_message => {
             let pushed = frame.clone();
             if let Some(before) = shared.last.lock().unwrap().replace(pushed)
-                && shared.from_now()
+                && shared.is_time()
             {
                 frame.body = before.body;
                 ext = Extended { pos: ext.pos, ..before.extended.unwrap_or_default() };
