@@ -65,8 +65,8 @@ for (const vector of vectors('push')) {
 for (const vector of vectors('invalid')) {
   test(`invalid: ${vector.name}`, () => {
     const bytes = unhex(vector.hex);
-    assert.throws(() => codec.decode(bytes, 0, vector.limit), { name: 'FrameError', error: vector.error });
-    assert.throws(() => codec.decode(bytes.subarray(0, 6), 0, vector.limit), { error: vector.error }, 'at the sixth byte');
+    assert.throws(() => codec.decode(bytes, 0, vector.limit), { name: 'FrameError', fault: vector.error });
+    assert.throws(() => codec.decode(bytes.subarray(0, 6), 0, vector.limit), { fault: vector.error }, 'at the sixth byte');
     assert.equal(codec.decode(bytes.subarray(0, 5), 0, vector.limit), null, 'not before');
   });
 }
@@ -93,7 +93,7 @@ test('every close code has a vector', () => {
 test('several frames in one message, the last one cut', () => {
   const whole = Buffer.concat([codec.encode({ op: 1000, body: 'a' }), codec.encode({ op: 1001, body: 'b' })]);
   assert.deepEqual(codec.decodeMessage(whole).map(({ frame, index, count }) => [frame.op, index, count]), [[1000, 0, 2], [1001, 1, 2]]);
-  assert.throws(() => codec.decodeMessage(whole.subarray(0, -1)), { error: 'cut' });
+  assert.throws(() => codec.decodeMessage(whole.subarray(0, -1)), { fault: 'cut' });
 });
 
 test('a batch in a batch in a batch is opened only so far', () => {

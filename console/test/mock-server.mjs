@@ -10,7 +10,7 @@ import { fileURLToPath } from 'node:url';
 import * as codec from '../js/protocol/frames.js';
 import { OP } from '../js/protocol/tables.js';
 import { answerApi, problem } from './support/mock-api.mjs';
-import { accept } from './support/websocket.mjs';
+import { accept } from '../../sdk/js/test/support/websocket.mjs';
 
 const TYPES = { '.html': 'text/html', '.js': 'text/javascript', '.css': 'text/css', '.svg': 'image/svg+xml' };
 const POLICY =
@@ -256,7 +256,7 @@ class MockSession {
     try {
       for (const { frame } of codec.decodeAll(bytes, 64 * 1024)) this.#take(frame);
     } catch (error) {
-      this.end(error.error === 'too_large' ? 4502 : 4501, error.error === 'too_large' ? 'FRAME_TOO_LARGE' : 'BAD_FRAME', error.message);
+      this.end(error.fault === 'too_large' ? 4502 : 4501, error.fault === 'too_large' ? 'FRAME_TOO_LARGE' : 'BAD_FRAME', error.message);
     }
   }
 

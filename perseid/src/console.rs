@@ -64,6 +64,9 @@ const FILES: Files = &[
     script!("words/zh-client.js"),
     script!("words/zh-stored.js"),
     script!("words/zh.js"),
+    // The codec is the SDK's.
+    ("sdk/frame.js", JS, include_str!("../../sdk/js/src/frame.js")),
+    ("sdk/tables.js", JS, include_str!("../../sdk/js/src/tables.js")),
 ];
 
 /// The routes `/` and `/console/…`. `ws`: where WebSocket clients connect to this node, which the page's test client is
@@ -97,7 +100,9 @@ mod tests {
     #[test]
     fn every_file_of_the_page_is_embedded() {
         let mut there = below(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../console/js")), "");
-        there.extend(["console.css", "views.css", "icon.svg"].map(str::to_owned));
+        // The link to the SDK, of which only the codec is used.
+        there.retain(|name| name != "sdk");
+        there.extend(["console.css", "views.css", "icon.svg", "sdk/frame.js", "sdk/tables.js"].map(str::to_owned));
         there.sort();
         let mut embedded: Vec<&str> = FILES.iter().map(|(name, _, _)| *name).collect();
         embedded.sort_unstable();

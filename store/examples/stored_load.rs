@@ -1,7 +1,7 @@
 //! What stored direct messages cost in a folder: CPU by thread, commits, stalls, pages.
 //!
 //! `cargo run --release -p perseid-store --example stored_load -- FOLDER MESSAGES RATE BATCH USERS`, for example
-//! `/tmp/load 400000 20000 8 20000`. Rate 0: as fast as it goes. The folder is to be empty or absent.
+//! messages 400000 at rate 20000 in batches of 8 to 20000 users. Rate 0: as fast as it goes. The folder is to be empty or absent.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 

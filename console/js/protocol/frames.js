@@ -1,124 +1,32 @@
-// The codec: bytes ⇄ frames. Pure; the only file that knows offsets.
+// What the page shows of frames, over the SDK's codec: classic ones too, and frames within frames.
 
+import * as sdk from '../sdk/frame.js';
 import { CARRIERS } from './tables.js';
 
-export const HEADER_CLASSIC = 16;
-export const HEADER_EXTENDED = 72;
-const HEADER_MAX = 256;
-/** Bytes after which a frame's lengths are known. */
-const LENGTHS = 6;
-/** No frame from a server is longer than this. */
-export const FRAME_MAX = 2 * 1024 * 1024;
+export { FrameError, HEADER_CLASSIC, HEADER_EXTENDED, WIDE_FIELDS, decode } from '../sdk/frame.js';
+
 /** Frames within frames: a batch holds pages at most. */
 const DEPTH_MAX = 2;
 
-/** Names of the 64-bit fields, in the order in which they stand from offset 16 on. */
-export const WIDE_FIELDS = ['id', 'pos', 'conv', 'convPos', 'from', 'cid'];
-
-/** Bytes that are no frame. `error`: `header_len`, `package_len`, `too_large` or `cut`. */
-export class FrameError extends Error {
-  constructor(error, message) {
-    super(message);
-    this.name = 'FrameError';
-    this.error = error;
-  }
-}
+/** What is left out of a frame, when nothing says that it is extended. */
+const CLASSIC = { headerLen: sdk.HEADER_CLASSIC, ver: 1 };
 
 /** A frame with everything that is left out set to 0; a body given as text becomes UTF-8. */
 export function frame(fields) {
-  const { body = new Uint8Array(), ...rest } = fields;
-  return {
-    headerLen: HEADER_CLASSIC,
-    ver: 1,
-    op: 0,
-    seq: 0,
-    id: 0n,
-    pos: 0n,
-    conv: 0n,
-    convPos: 0n,
-    from: 0n,
-    cid: 0n,
-    kind: 0,
-    flags: 0,
-    ...rest,
-    body: typeof body === 'string' ? new TextEncoder().encode(body) : body,
-  };
-}
-
-/**
- * The lengths of the frame that begins at `offset`, or null if more bytes are needed to know them.
- * A body above `limit` bytes is refused here, before anything waits for it.
- */
-function lengths(view, offset, limit) {
-  if (view.byteLength - offset < LENGTHS) return null;
-  const headerLen = view.getUint16(offset + 4);
-  if (headerLen !== HEADER_CLASSIC && (headerLen < HEADER_EXTENDED || headerLen > HEADER_MAX)) {
-    throw new FrameError('header_len', `header_len ${headerLen} is neither 16 nor 72 to 256`);
-  }
-  const packageLen = view.getInt32(offset);
-  if (packageLen < headerLen) {
-    throw new FrameError('package_len', `package_len ${packageLen} is below header_len ${headerLen}`);
-  }
-  if (packageLen - headerLen > limit) {
-    throw new FrameError('too_large', `a body of ${packageLen - headerLen} bytes is above the limit of ${limit}`);
-  }
-  return { headerLen, packageLen };
-}
-
-/**
- * Reads the frame at `offset`: `{frame, size}`, or null if it is not all there yet. The body is a view into `bytes`.
- * Throws FrameError if no bytes to come could make it a frame.
- */
-export function decode(bytes, offset = 0, limit = FRAME_MAX) {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const known = lengths(view, offset, limit);
-  if (known === null || view.byteLength - offset < known.packageLen) return null;
-  const { headerLen, packageLen } = known;
-  const read = frame({
-    headerLen,
-    ver: view.getUint16(offset + 6),
-    op: view.getInt32(offset + 8),
-    seq: view.getInt32(offset + 12),
-    body: bytes.subarray(offset + headerLen, offset + packageLen),
-  });
-  if (headerLen >= HEADER_EXTENDED) {
-    WIDE_FIELDS.forEach((name, index) => {
-      read[name] = view.getBigUint64(offset + 16 + 8 * index);
-    });
-    read.kind = view.getUint16(offset + 64);
-    read.flags = view.getUint16(offset + 66);
-  }
-  return { frame: read, size: packageLen };
+  return sdk.frame({ ...CLASSIC, ...fields });
 }
 
 /** Writes a frame; what a classic header cannot say is left out. */
 export function encode(fields) {
-  const written = frame(fields);
-  const { headerLen, body } = written;
-  const bytes = new Uint8Array(headerLen + body.byteLength);
-  const view = new DataView(bytes.buffer);
-  view.setUint32(0, bytes.byteLength);
-  view.setUint16(4, headerLen);
-  view.setUint16(6, written.ver);
-  view.setInt32(8, written.op);
-  view.setInt32(12, written.seq);
-  if (headerLen >= HEADER_EXTENDED) {
-    WIDE_FIELDS.forEach((name, index) => {
-      view.setBigUint64(16 + 8 * index, written[name]);
-    });
-    view.setUint16(64, written.kind);
-    view.setUint16(66, written.flags);
-  }
-  bytes.set(body, headerLen);
-  return bytes;
+  return sdk.encode({ ...CLASSIC, ...fields });
 }
 
 /** All frames of `bytes`, which must end where a frame ends: `[{frame, size, offset}]`. */
-export function decodeAll(bytes, limit = FRAME_MAX) {
+export function decodeAll(bytes, limit = sdk.FRAME_BYTES_MAX) {
   const frames = [];
   for (let offset = 0; offset < bytes.byteLength; ) {
-    const next = decode(bytes, offset, limit);
-    if (next === null) throw new FrameError('cut', `the frame at byte ${offset} is cut off`);
+    const next = sdk.decode(bytes, offset, limit);
+    if (next === null) throw new sdk.FrameError('cut', `the frame at byte ${offset} is cut off`);
     frames.push({ ...next, offset });
     offset += next.size;
   }

@@ -73,7 +73,7 @@ export function visit(page, hash) {
 export function says(page, selector, words) {
   return page.until(
     `${selector} says ${words}`,
-    (wanted, text) => [...document.querySelectorAll(wanted)].map((node) => node.textContent).find((said) => said.includes(text)),
+    (wanted, text) => [...document.querySelectorAll(wanted)].some((node) => node.checkVisibility() && node.textContent.includes(text)),
     selector,
     words,
   );

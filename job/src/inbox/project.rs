@@ -10,6 +10,7 @@ use perseid_rpc::log_record::Body;
 use perseid_rpc::{LogRecord, Notice, ReadMark};
 use perseid_store::stored::conv::{Conv, ConvKind};
 use perseid_store::stored::event;
+use perseid_store::stored::read::shown_cid;
 use perseid_store::stored::step::{Change, ConvDone, ConvOp, ConvOutcome, Effect, Entry, Recipients, Rejection, UserItem};
 
 use super::meaning::conv_named;
@@ -60,8 +61,7 @@ fn of_row(meant: &Meant, conv_op: &ConvOp, done: &ConvDone, items: &mut Vec<User
         id: conv_op.id,
         ts_ms: conv_op.ts_ms,
         from: conv_op.from,
-        // What a business or an event is known by is nobody's `cid`.
-        cid: if event.is_some() || op != op::SEND_MSG { 0 } else { conv_op.idem },
+        cid: shown_cid(event.is_some(), conv_op.from, op, conv_op.idem),
         kind: if event.is_some() { kind::EVENT } else { kind.to_frame() },
         op,
         flags: if quiet { flag::QUIET } else { 0 },

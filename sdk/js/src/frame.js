@@ -11,7 +11,7 @@ const LENGTHS = 6;
 export const FRAME_BYTES_MAX = 2 * 1024 * 1024;
 
 /** The 64-bit fields, in the order in which they stand from offset 16 on. */
-const WIDE_FIELDS = ['id', 'pos', 'conv', 'convPos', 'from', 'cid'];
+export const WIDE_FIELDS = ['id', 'pos', 'conv', 'convPos', 'from', 'cid'];
 const NOTHING = new Uint8Array();
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();

@@ -1,6 +1,7 @@
 //! What is asked of stored messages, and the answers. All values.
 
 use bytes::Bytes;
+use perseid_protocol::operation::op;
 use thiserror::Error;
 
 use super::conv::{Conv, ConvKind};
@@ -35,6 +36,12 @@ pub struct Message {
     pub flags: u16,
     /// Body of the frame; empty when it is GONE.
     pub body: Bytes,
+}
+
+/// The `cid` that readers of a message see: what a client chose, while that by which a business or an event is known is nobody's.
+#[must_use]
+pub fn shown_cid(is_event: bool, from: u64, operation: i32, idem: u64) -> u64 {
+    if is_event || from == 0 || operation != op::SEND_MSG { 0 } else { idem }
 }
 
 /// Where an inbox stands.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use perseid_store::stored::conv::{Conv, ConvKind};
 use perseid_store::stored::read::{OutOfRange, PageBound, Pull, PullError, PullFrom};
-use perseid_store::stored::step::{ConvDone, ConvOp, ConvOutcome, Prepare, Step, StepError, UserDone, UserItem};
+use perseid_store::stored::step::{Change, ConvDone, ConvOp, ConvOutcome, Prepare, Step, StepError, UserDone, UserItem};
 use perseid_store::stored::{Retention, Store, StoredConfig};
 
 use crate::bench::{EPOCH, now};
@@ -196,7 +196,8 @@ fn compare_conv<S: Store>(store: &S, model: &Model, conv: Conv, dice: &mut Dice)
         let stored = now(store.row(conv, *pos)).unwrap();
         assert_eq!(stored.is_some(), *pos >= chat.floor, "{conv:?} {pos}");
         let Some(stored) = stored else { continue };
-        let cid = if row.event || row.op.from == 0 { 0 } else { row.op.idem };
+        let by_client = matches!(row.op.change, Change::Message { op: 4, .. }) && row.op.from != 0;
+        let cid = if row.event || !by_client { 0 } else { row.op.idem };
         assert_eq!(
             (stored.id, stored.from, stored.cid, &stored.body),
             (row.op.id, row.op.from, cid, &row.body),

@@ -1,4 +1,4 @@
-// The server's half of WebSocket, as much as the double needs: unfragmented messages, ping, close.
+// The server's half of WebSocket, as much as the doubles of tests need: unfragmented messages, ping, close.
 
 import { createHash } from 'node:crypto';
 

@@ -7,7 +7,7 @@ use perseid_protocol::operation::op;
 use super::{Reader, Writer, bad_row};
 use crate::stored::conv::{Conv, ConvKind};
 use crate::stored::kv::Broken;
-use crate::stored::read::Message;
+use crate::stored::read::{Message, shown_cid};
 
 const ROW: u8 = 1;
 const META: u8 = 1;
@@ -93,8 +93,7 @@ impl TimelineRow {
         if self.quiet {
             shown |= flag::QUIET;
         }
-        // What a business or an event is known by is nobody's `cid`.
-        let cid = if self.event || self.op != op::SEND_MSG { 0 } else { self.idem };
+        let cid = shown_cid(self.event, self.from, self.op, self.idem);
         let frame_kind = if self.event { kind::EVENT } else { self.kind.to_frame() };
         Message {
             pos: 0,
@@ -203,6 +202,7 @@ mod tests {
         let conv = Conv::direct(7, 8);
         assert_eq!(row().into_message(conv, 1).cid, 3);
         assert_eq!(TimelineRow { from: 0, ..row() }.into_message(conv, 1).cid, 0);
+        assert_eq!(TimelineRow { op: 1_000, ..row() }.into_message(conv, 1).cid, 0);
         let event = TimelineRow { event: true, quiet: true, ..row() }.into_message(conv, 1);
         assert_eq!((event.cid, event.kind, event.flags), (0, kind::EVENT, flag::QUIET));
     }
