@@ -39,16 +39,19 @@ impl<K: Hash + Eq + Copy, V: Clone> Cache<K, V> {
         self.peek(key).is_some()
     }
 
-    /// Remembers a value.
-    pub(crate) fn insert(&mut self, key: K, value: V, weight: usize) {
+    /// Remembers a value. Gives what went for it: who holds others up drops that later.
+    pub(crate) fn insert(&mut self, key: K, value: V, weight: usize) -> HashMap<K, V> {
         if self.young.insert(key, value).is_none() {
             self.old.remove(&key);
             self.weight += weight;
         }
-        if self.weight > self.weight_max {
-            self.old = std::mem::take(&mut self.young);
-            self.weight = 0;
+        if self.weight <= self.weight_max {
+            return HashMap::new();
         }
+        self.weight = 0;
+        // As large as before, so that it need not grow again.
+        let anew = HashMap::with_capacity(self.young.len());
+        std::mem::replace(&mut self.old, std::mem::replace(&mut self.young, anew))
     }
 
     /// Forgets a value.

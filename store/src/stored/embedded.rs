@@ -10,6 +10,7 @@ mod counters;
 mod heal;
 mod later;
 mod open;
+mod recent;
 mod shared;
 mod store;
 #[cfg(test)]

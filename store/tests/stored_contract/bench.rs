@@ -52,7 +52,9 @@ pub(crate) fn now<T>(verdict: Verdict<T>) -> T {
 /// A store in a folder; small, so that much happens.
 pub(crate) fn embedded(folder: &Path, stored: StoredConfig) -> EmbeddedStore {
     let config = EmbeddedConfig::new(folder.to_owned(), stored, Arc::new(|| 2 * EPOCH));
-    EmbeddedStore::open(EmbeddedConfig { commit_bytes: 10_000, rest_ms: 0, persist_ms: 20, ..config }).unwrap()
+    // Few rows are kept in memory: most reads go to the disk.
+    let small = EmbeddedConfig { commit_bytes: 10_000, rest_ms: 0, persist_ms: 20, recent_bytes_max: 10_000, ..config };
+    EmbeddedStore::open(small).unwrap()
 }
 
 /// A store, and the offsets that it has been given of partition 0.

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 
 use super::config::EmbeddedConfig;
+use super::recent::Recent;
 use crate::stored::kv::{Base, BaseRows, Broken, Key, Layer};
 
 /// Memtables that wait to be flushed beyond which fjall would hold the committer for as long as it likes.
@@ -17,6 +18,7 @@ const TABLES_MAX: usize = 25;
 pub(super) struct Disk {
     db: Database,
     rows: Keyspace,
+    recent: Recent,
     /// Every commit fails from now on, as on a disk that does not take bytes.
     #[cfg(test)]
     pub(super) fails: std::sync::atomic::AtomicBool,
@@ -41,12 +43,13 @@ impl Disk {
         Ok(Self {
             db,
             rows,
+            recent: Recent::new(config.recent_bytes_max),
             #[cfg(test)]
             fails: std::sync::atomic::AtomicBool::new(false),
         })
     }
 
-    /// Writes layers in one commit. `flush`: it survives the process (not the machine) when this returns.
+    /// Writes layers in one commit. Until this returns nobody may look for their rows here. `flush`: it survives the process (not the machine) when this returns.
     pub(super) fn commit(&self, layers: &[&Layer], flush: bool) -> Result<(), Broken> {
         #[cfg(test)]
         if self.fails.load(std::sync::atomic::Ordering::SeqCst) {
@@ -59,7 +62,9 @@ impl Disk {
                 None => batch.remove(&self.rows, key.as_ref()),
             }
         }
-        batch.commit().map_err(broken)
+        batch.commit().map_err(broken)?;
+        layers.iter().for_each(|layer| self.recent.committed(layer));
+        Ok(())
     }
 
     /// Everything committed so far survives the machine when this returns.
@@ -85,6 +90,9 @@ impl Disk {
 
 impl Base for Disk {
     fn get(&self, key: &Key) -> Result<Option<Bytes>, Broken> {
+        if let Some(row) = self.recent.get(key) {
+            return Ok(Some(row));
+        }
         self.rows.get(key.as_ref()).map(|value| value.map(Bytes::from)).map_err(broken)
     }
 

@@ -29,6 +29,8 @@ pub struct EmbeddedConfig {
     pub journal_bytes_max: u64,
     /// Bytes of pages read from disk that are kept.
     pub page_cache_bytes_max: u64,
+    /// Bytes of messages committed last that are kept in memory.
+    pub recent_bytes_max: usize,
     /// A folder that can't be read is moved aside and a new store is begun, which is filled again from the log.
     pub move_aside: bool,
 }
@@ -48,6 +50,7 @@ impl EmbeddedConfig {
             memtable_bytes_max: 32 << 20,
             journal_bytes_max: 256 << 20,
             page_cache_bytes_max: 64 << 20,
+            recent_bytes_max: 64 << 20,
             move_aside: true,
         }
     }

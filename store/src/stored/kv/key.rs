@@ -13,7 +13,7 @@ const WIDTH: usize = KEY_BYTES_MAX + 1;
 ///
 /// Behind its bytes stand zeros, and last of all its length: so whole words can be compared, and of two keys that differ in
 /// zeros at the end only, the shorter one comes first, as it does among bytes.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Key([u8; WIDTH]);
 
 impl Key {
