@@ -177,7 +177,7 @@ impl ConvBucket {
         if pos == 0 {
             return Ok(None);
         }
-        self.rows.get(&keys::timeline_row(conv, pos))?.map(|row| TimelineRow::from_bytes(&row)).transpose()
+        self.rows.get(&keys::timeline_row(conv, pos))?.map(TimelineRow::from_bytes).transpose()
     }
 }
 
@@ -194,7 +194,7 @@ pub(crate) fn read_state(rows: &Rows, conv: Conv) -> Result<ConvState, Broken> {
         let (head, id) = meta.map_or((0, 0), |meta| (meta.head, meta.id));
         return Ok(ConvState { head, floor, id, attrs });
     }
-    Ok(ConvState { head: key.last_u64(), floor, id: TimelineRow::from_bytes(&value)?.id, attrs })
+    Ok(ConvState { head: key.last_u64(), floor, id: TimelineRow::from_bytes(value)?.id, attrs })
 }
 
 /// What a conversation is, as far as its attributes tell.

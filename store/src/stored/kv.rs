@@ -21,10 +21,21 @@ pub(crate) struct Broken(pub(crate) String);
 /// Rows of a range, in the order asked for.
 pub(crate) type BaseRows<'a> = Box<dyn Iterator<Item = Result<(Key, Bytes), Broken>> + 'a>;
 
+/// What was found of a key, in one layer or in all so far; the inner `None`: it is deleted, or nowhere.
+pub(crate) type Found = Option<Option<Bytes>>;
+
 /// What survives the process: committed rows.
 pub(crate) trait Base: Send + Sync {
     /// The value of a key.
     fn get(&self, key: &Key) -> Result<Option<Bytes>, Broken>;
+
+    /// Looks for those of the keys that were not found above.
+    fn find(&self, keys: &[Key], found: &mut [Found]) -> Result<(), Broken> {
+        for (key, found) in keys.iter().zip(found).filter(|(_, found)| found.is_none()) {
+            *found = Some(self.get(key)?);
+        }
+        Ok(())
+    }
 
     /// The rows from `from` to `to`, both included, ascending or descending.
     fn range(&self, from: Key, to: Key, descending: bool) -> BaseRows<'_>;

@@ -25,7 +25,7 @@ impl Engine {
             let view = self.user(mid).rows.view(from, to);
             for row in view.layers().range(from, to, true) {
                 let (key, value) = row?;
-                if Ref::from_bytes(&value, mid)?.id == id {
+                if Ref::from_bytes(value, mid)?.id == id {
                     return Ok(Some(key.last_u64()));
                 }
             }

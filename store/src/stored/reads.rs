@@ -7,12 +7,15 @@ use super::conv::Conv;
 use super::conv_bucket::{ConvBucket, kind_of};
 use super::engine::Engine;
 use super::keys;
-use super::kv::{Broken, View};
+use super::kv::{Broken, Found, Key, View};
 use super::read::{InboxPage, InboxView, Message, OutOfRange, PageBound, Pull, PullError, PullFrom, TimelinePage};
 use super::rows::{Ref, TimelineRow};
 
 /// A page never holds more messages, whatever is asked for.
 const PAGE_MESSAGES_MAX: u64 = 1_000;
+
+/// References whose rows are looked for together.
+const ROWS_AT_ONCE: usize = 64;
 
 fn messages_max(bound: PageBound) -> u64 {
     (bound.messages_max as u64).clamp(1, PAGE_MESSAGES_MAX)
@@ -78,36 +81,54 @@ impl Engine {
             Err(out_of_range) => return Ok(Err(out_of_range)),
         };
         let mut page = Filling::new(bound);
+        let layers = view.layers();
+        let mut rows = layers.range(keys::inbox_row(mid, start), keys::inbox_row(mid, end), false);
         let mut next = start;
-        for row in view.layers().range(keys::inbox_row(mid, start), keys::inbox_row(mid, end), false) {
-            let (key, value) = row?;
-            // Rows are dense; what was trimmed since the range was fixed is there as GONE.
-            while next < key.last_u64() && page.take(gone(next, None, 0, 0)) {
-                next += 1;
-            }
-            if next != key.last_u64() {
+        loop {
+            let some = rows.by_ref().take(ROWS_AT_ONCE).map(|row| {
+                let (key, value) = row?;
+                Ok((key.last_u64(), Ref::from_bytes(value, mid)?))
+            });
+            let some: Vec<(u64, Ref)> = some.collect::<Result<_, Broken>>()?;
+            if some.is_empty() || !self.fill(&mut page, &mut next, some)? {
                 break;
             }
-            let message = self.resolve(Ref::from_bytes(&value, mid)?, next)?;
-            if message.is_none() && page.messages.is_empty() {
-                return Err(Broken("a timeline has lost what an inbox refers to: it is filled again from the log".to_owned()));
-            }
-            if !message.is_some_and(|message| page.take(message)) {
-                break;
-            }
-            next += 1;
         }
         let more = page.messages.last().map_or(start <= inbox.head, |last| last.pos < inbox.head);
         Ok(Ok(InboxPage { inbox, messages: page.messages, more }))
     }
 
-    /// A reference with its body; `None`: its timeline has lost it, and gets it again from the log. It must not be shown as gone:
-    /// the client would never ask for it again.
-    fn resolve(&self, reference: Ref, pos: u64) -> Result<Option<Message>, Broken> {
-        let place = reference.conv.filter(|_| reference.conv_pos != 0);
-        let mut message = reference.into_message(pos);
-        let Some(conv) = place else { return Ok(Some(message)) };
-        let mut row = self.timeline_row(conv, message.conv_pos)?;
+    /// Continues a page with these references; gives whether all of them had a place in it.
+    fn fill(&self, page: &mut Filling, next: &mut u64, references: Vec<(u64, Ref)>) -> Result<bool, Broken> {
+        let places: Vec<_> = references.iter().filter_map(|(_, reference)| reference.place()).collect();
+        let mut rows = self.timeline_rows(&places)?.into_iter();
+        for (pos, reference) in references {
+            // Rows are dense; what was trimmed since the range was fixed is there as GONE.
+            while *next < pos && page.take(gone(*next, None, 0, 0)) {
+                *next += 1;
+            }
+            if *next != pos {
+                return Ok(false);
+            }
+            let place = reference.place();
+            let row = if place.is_some() { rows.next().flatten() } else { None };
+            let message = self.resolve(reference.into_message(pos), place, row)?;
+            if message.is_none() && page.messages.is_empty() {
+                return Err(Broken("a timeline has lost what an inbox refers to: it is filled again from the log".to_owned()));
+            }
+            if !message.is_some_and(|message| page.take(message)) {
+                return Ok(false);
+            }
+            *next += 1;
+        }
+        Ok(true)
+    }
+
+    /// A message with the body that stands at its place; `None`: its timeline has lost it, and gets it again from the log. It
+    /// must not be shown as gone: the client would never ask for it again.
+    fn resolve(&self, mut message: Message, place: Option<(Conv, u64)>, row: Option<Bytes>) -> Result<Option<Message>, Broken> {
+        let Some((conv, _)) = place else { return Ok(Some(message)) };
+        let mut row = row.map(TimelineRow::from_bytes).transpose()?;
         if row.is_none() {
             let (state, is_whole) = {
                 let mut bucket = self.conv(conv);
@@ -134,9 +155,26 @@ impl Engine {
         if pos == 0 {
             return Ok(None);
         }
-        let key = keys::timeline_row(conv, pos);
-        let view = self.conv(conv).rows.view(key, key);
-        view.layers().get(&key)?.map(|row| TimelineRow::from_bytes(&row)).transpose()
+        self.timeline_rows(&[(conv, pos)])?.pop().flatten().map(TimelineRow::from_bytes).transpose()
+    }
+
+    /// Rows of timelines, one for each place. Their bucket is not held while they are read from the disk.
+    fn timeline_rows(&self, places: &[(Conv, u64)]) -> Result<Vec<Option<Bytes>>, Broken> {
+        let keys: Vec<Key> = places.iter().map(|(conv, pos)| keys::timeline_row(*conv, *pos)).collect();
+        let mut rows = Vec::with_capacity(places.len());
+        for same in places.chunk_by(|one, other| self.conv_bucket(one.0) == self.conv_bucket(other.0)) {
+            let Some((conv, _)) = same.first() else { continue };
+            let keys = &keys[rows.len()..rows.len() + same.len()];
+            let mut found: Vec<Found> = Vec::with_capacity(keys.len());
+            let base = {
+                let bucket = self.conv(*conv);
+                found.extend(keys.iter().map(|key| bucket.rows.above_base(key)));
+                bucket.rows.base()
+            };
+            base.map_or(Ok(()), |base| base.find(keys, &mut found))?;
+            rows.extend(found.into_iter().map(Option::flatten));
+        }
+        Ok(rows)
     }
 
     /// A part of a timeline.
@@ -157,7 +195,7 @@ impl Engine {
         let mut page = Filling::new(pull.bound);
         for row in view.layers().range(from, to, descending) {
             let (key, value) = row?;
-            if !page.take(TimelineRow::from_bytes(&value)?.into_message(pull.conv, key.last_u64())) {
+            if !page.take(TimelineRow::from_bytes(value)?.into_message(pull.conv, key.last_u64())) {
                 break;
             }
         }

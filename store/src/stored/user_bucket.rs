@@ -178,7 +178,7 @@ impl UserBucket {
         if pos == 0 {
             return Ok(None);
         }
-        self.rows.get(&keys::inbox_row(mid, pos))?.map(|row| Ref::from_bytes(&row, mid)).transpose()
+        self.rows.get(&keys::inbox_row(mid, pos))?.map(|row| Ref::from_bytes(row, mid)).transpose()
     }
 
     /// Nothing can be read or changed until another bucket takes the place of this one.

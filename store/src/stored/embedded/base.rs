@@ -7,7 +7,7 @@ use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 
 use super::config::EmbeddedConfig;
 use super::recent::Recent;
-use crate::stored::kv::{Base, BaseRows, Broken, Key, Layer};
+use crate::stored::kv::{Base, BaseRows, Broken, Found, Key, Layer};
 
 /// Memtables that wait to be flushed beyond which fjall would hold the committer for as long as it likes.
 const SEALED_MAX: usize = 3;
@@ -94,6 +94,14 @@ impl Base for Disk {
             return Ok(Some(row));
         }
         self.rows.get(key.as_ref()).map(|value| value.map(Bytes::from)).map_err(broken)
+    }
+
+    fn find(&self, keys: &[Key], found: &mut [Found]) -> Result<(), Broken> {
+        self.recent.find(keys, found);
+        for (key, found) in keys.iter().zip(found).filter(|(_, found)| found.is_none()) {
+            *found = Some(self.rows.get(key.as_ref()).map_err(broken)?.map(Bytes::from));
+        }
+        Ok(())
     }
 
     fn range(&self, from: Key, to: Key, descending: bool) -> BaseRows<'_> {

@@ -7,10 +7,11 @@ use bytes::Bytes;
 
 use crate::stored::cache::Cache;
 use crate::stored::keys::sort;
-use crate::stored::kv::{Key, Layer};
+use crate::stored::kv::{Found, Key, Layer};
 
 /// What a row costs besides its bytes: its key, its handle, its place in the map, its allocation.
 const ROW_OVERHEAD_BYTES: usize = size_of::<(Key, Bytes)>() * 3 / 2 + 32;
+const COPIED_BYTES_MAX: usize = 1_024;
 /// Rows taken under one lock, so that readers wait for no more than these.
 const ROWS_AT_ONCE: usize = 64;
 
@@ -19,6 +20,11 @@ pub(super) struct Recent(Mutex<Cache<Key, Bytes>>);
 
 fn weight(row: &Bytes) -> usize {
     row.len() + ROW_OVERHEAD_BYTES
+}
+
+/// Of a short row another copy: to share one, the line of its counter is fetched, and it is held by all who read it.
+fn copy(row: &Bytes) -> Bytes {
+    if row.len() <= COPIED_BYTES_MAX { Bytes::copy_from_slice(row) } else { row.clone() }
 }
 
 fn is_kept(key: &Key) -> bool {
@@ -36,7 +42,17 @@ impl Recent {
 
     /// The row, if it is known here.
     pub(super) fn get(&self, key: &Key) -> Option<Bytes> {
-        if is_kept(key) { self.hold().peek(key).cloned() } else { None }
+        if is_kept(key) { self.hold().peek(key).map(copy) } else { None }
+    }
+
+    /// What is known here of those that were not found yet.
+    pub(super) fn find(&self, keys: &[Key], found: &mut [Found]) {
+        for (keys, found) in keys.chunks(ROWS_AT_ONCE).zip(found.chunks_mut(ROWS_AT_ONCE)) {
+            let kept = self.hold();
+            for (key, found) in keys.iter().zip(found).filter(|(key, found)| found.is_none() && is_kept(key)) {
+                *found = kept.peek(key).map(|row| Some(copy(row)));
+            }
+        }
     }
 
     /// These rows are on the disk now; to be told before anybody can look for them there.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::scan::Scan;
-use super::{Base, Broken, Key, SharedBase};
+use super::{Base, Broken, Found, Key, SharedBase};
 
 /// Rows that are not in the base yet; no value = deleted.
 pub(crate) type Layer = BTreeMap<Key, Option<Bytes>>;
@@ -26,12 +26,15 @@ pub(crate) struct Layers<'a> {
 impl<'a> Layers<'a> {
     /// The value of a key.
     pub(crate) fn get(&self, key: &Key) -> Result<Option<Bytes>, Broken> {
-        for layer in [Some(self.top), self.frozen].into_iter().flatten() {
-            if let Some(value) = layer.get(key) {
-                return Ok(value.clone());
-            }
+        match (self.above_base(key), self.base) {
+            (Some(value), _) => Ok(value),
+            (None, Some(base)) => base.get(key),
+            (None, None) => Ok(None),
         }
-        self.base.map_or(Ok(None), |base| base.get(key))
+    }
+
+    fn above_base(&self, key: &Key) -> Found {
+        [Some(self.top), self.frozen].into_iter().flatten().find_map(|layer| layer.get(key)).cloned()
     }
 
     /// The rows from `from` to `to`, both included.
@@ -80,6 +83,16 @@ impl Rows {
     /// The value of a key.
     pub(crate) fn get(&self, key: &Key) -> Result<Option<Bytes>, Broken> {
         self.layers().get(key)
+    }
+
+    /// What is known of a key without the base.
+    pub(crate) fn above_base(&self, key: &Key) -> Found {
+        self.layers().above_base(key)
+    }
+
+    /// What they stand on.
+    pub(crate) fn base(&self) -> Option<SharedBase> {
+        self.base.clone()
     }
 
     /// The rows with this prefix, ascending.

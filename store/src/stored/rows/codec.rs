@@ -61,7 +61,13 @@ pub(crate) struct Reader(Bytes);
 impl Reader {
     /// The row behind its format byte.
     pub(crate) fn new(row: &Bytes, format: u8) -> Option<Self> {
-        (row.first() == Some(&format)).then(|| Self(row.slice(1..)))
+        Self::of(row.clone(), format)
+    }
+
+    /// The same without a second handle on its bytes, which costs more than to read a short row.
+    pub(crate) fn of(row: Bytes, format: u8) -> Option<Self> {
+        let mut reader = Self(row);
+        (reader.byte()? == format).then_some(reader)
     }
 
     pub(crate) fn byte(&mut self) -> Option<u8> {

@@ -93,8 +93,8 @@ impl Ref {
         row.rest(inline.map_or(&[], |body| body.as_ref())).finish()
     }
 
-    fn parse(row: &Bytes, mid: u64) -> Option<Self> {
-        let mut reader = Reader::new(row, ROW)?;
+    fn parse(row: Bytes, mid: u64) -> Option<Self> {
+        let mut reader = Reader::of(row, ROW)?;
         let (bits, placed) = (reader.byte()?, reader.byte()?);
         let (offset, id, ts_ms) = (reader.small()?, reader.wide()?, reader.small()?);
         let sort = placed & place::SORT;
@@ -118,8 +118,13 @@ impl Ref {
     }
 
     /// Reads a row of `mid`.
-    pub(crate) fn from_bytes(row: &Bytes, mid: u64) -> Result<Self, Broken> {
+    pub(crate) fn from_bytes(row: Bytes, mid: u64) -> Result<Self, Broken> {
         Self::parse(row, mid).ok_or_else(|| bad_row("inbox"))
+    }
+
+    /// Where its body stands; `None`: here.
+    pub(crate) fn place(&self) -> Option<(Conv, u64)> {
+        self.conv.filter(|_| self.conv_pos != 0).map(|conv| (conv, self.conv_pos))
     }
 
     /// As its owner reads it, before its body was looked up.
@@ -223,7 +228,7 @@ mod tests {
         let group = Entry { kind: kind::GROUP, conv: Some(Conv::Group(u64::MAX)), op: -1, cid: 0, ..plain.clone() };
         let own = Entry { conv: Some(Conv::direct(7, 7)), ..plain.clone() };
         for (entry, mid) in [(plain.clone(), 7), (plain, 9), (event, 9), (group, 9), (own, 7)] {
-            let read = Ref::from_bytes(&Ref::bytes_of(&entry, u64::MAX, mid), mid).unwrap();
+            let read = Ref::from_bytes(Ref::bytes_of(&entry, u64::MAX, mid), mid).unwrap();
             assert_eq!((read.offset, read.quiet), (u64::MAX, entry.flags != 0));
             let message = read.into_message(4);
             let inline = entry.inline.clone().unwrap_or_default();
@@ -240,8 +245,8 @@ mod tests {
     fn what_is_no_row() {
         let bytes = Ref::bytes_of(&entry(), 300, 9);
         for cut in 0..bytes.len() {
-            assert!(Ref::from_bytes(&bytes.slice(..cut), 9).is_err(), "cut at {cut}");
+            assert!(Ref::from_bytes(bytes.slice(..cut), 9).is_err(), "cut at {cut}");
         }
-        assert!(Ref::from_bytes(&Bytes::from_static(&[1, 0, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1]), 9).is_err());
+        assert!(Ref::from_bytes(Bytes::from_static(&[1, 0, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1]), 9).is_err());
     }
 }

@@ -70,8 +70,8 @@ impl TimelineRow {
         row.rest(&self.body).finish()
     }
 
-    fn parse(row: &Bytes) -> Option<Self> {
-        let mut reader = Reader::new(row, ROW)?;
+    fn parse(row: Bytes) -> Option<Self> {
+        let mut reader = Reader::of(row, ROW)?;
         let bits = reader.byte()?;
         let has = |bit: u8| bits & bit != 0;
         let kind = ConvKind::from_frame(u16::from(bits & bit::KIND))?;
@@ -83,7 +83,7 @@ impl TimelineRow {
         Some(Self { offset, id, ts_ms, from, idem, hash, kind, op, quiet, gone, event, inboxes, body: reader.rest() })
     }
 
-    pub(crate) fn from_bytes(row: &Bytes) -> Result<Self, Broken> {
+    pub(crate) fn from_bytes(row: Bytes) -> Result<Self, Broken> {
         Self::parse(row).ok_or_else(|| bad_row("timeline"))
     }
 
@@ -181,7 +181,7 @@ mod tests {
         let wanted = "01fa000003e8ac02".to_owned() + "01020304050607080507" + "0000000000000000" + "6869";
         assert_eq!(hex(&event.to_bytes()), wanted);
         for row in [row(), event] {
-            assert_eq!(TimelineRow::from_bytes(&row.to_bytes()), Ok(row));
+            assert_eq!(TimelineRow::from_bytes(row.to_bytes()), Ok(row));
         }
         let meta = TimelineMeta { floor: 2, head: 200, id: 3 };
         assert_eq!(hex(&meta.to_bytes()), "0102c8010000000000000003");
@@ -192,9 +192,9 @@ mod tests {
     fn what_is_no_row() {
         let bytes = row().to_bytes();
         for cut in 0..bytes.len() - 2 {
-            assert!(TimelineRow::from_bytes(&bytes.slice(..cut)).is_err(), "cut at {cut}");
+            assert!(TimelineRow::from_bytes(bytes.slice(..cut)).is_err(), "cut at {cut}");
         }
-        assert!(TimelineRow::from_bytes(&Bytes::from_static(&[1, 0])).is_err(), "kind 0");
+        assert!(TimelineRow::from_bytes(Bytes::from_static(&[1, 0])).is_err(), "kind 0");
     }
 
     #[test]
