@@ -25,9 +25,9 @@ async function askFor(token, say, problem) {
   if (problem !== null) content.push(el('code', { className: 'mono', translate: false }, 'perseid token --api'));
   content.push(field(t('token.field'), input, t('token.kept')));
   const forget = el('button', { type: 'button', hidden: token.value === null }, t('token.forget'));
+  let forgotten = false;
   forget.addEventListener('click', () => {
-    token.set(null);
-    say(t('token.forgotten'));
+    forgotten = true;
     dismiss(forget);
   });
   const value = await ask({
@@ -41,6 +41,11 @@ async function askFor(token, say, problem) {
     },
     read: () => input.value.trim(),
   });
+  // Only now: whoever is refused without it asks again, and must not be taken for one who waits for this answer.
+  if (forgotten) {
+    token.set(null);
+    say(t('token.forgotten'));
+  }
   if (value === null) return false;
   token.set(value);
   say(t('token.used'));
