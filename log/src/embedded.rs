@@ -158,7 +158,7 @@ impl EmbeddedLog {
             slots: Mutex::new(slots.into_iter().map(Arc::new).collect()),
             cursors: Mutex::new(cursors.into_iter().map(Arc::new).collect()),
             durable: (next - 1).into(),
-            keep_from: config.keep_from.into(),
+            held: Mutex::new(config.held_by.iter().map(|who| (*who, 0)).collect()),
             stopping: false.into(),
             dirty: false.into(),
             readers: Mutex::default(),
@@ -173,11 +173,11 @@ impl EmbeddedLog {
         Ok(log)
     }
 
-    /// Records from `offset` on are kept, whatever their age: the guard of a projection that may have to replay
-    /// them. Consumers' stored offsets hold back retention anyway. Give it before the first retention by
-    /// [`EmbeddedConfig::keep_from`].
-    pub fn keep_from(&self, offset: Offset) {
-        self.owner.shared.keep_from.store(offset, Relaxed);
+    /// `who` needs the records from `offset` on: they are kept, whatever their age and however many. It is how far a projection
+    /// has got that may have to replay them. What nobody holds is deleted by age and size; consumers' stored offsets hold it
+    /// back anyway. See [`EmbeddedConfig::held_by`].
+    pub fn keep_from(&self, who: &'static str, offset: Offset) {
+        lock(&self.owner.shared.held).insert(who, offset);
     }
 
     /// Deletes the stored offset of a consumer that is not subscribed, so that it no longer holds back retention.
@@ -214,20 +214,13 @@ impl EventLog for EmbeddedLog {
     }
 
     fn subscribe(&self, name: &str, start: Start, consumer: Box<dyn Consumer>) -> Result<(), LogError> {
-        if !is_name(name) {
-            return Err(LogError::ConsumerName { name: name.to_owned() });
-        }
-        let shared = &self.owner.shared;
-        if shared.stopping.load(Relaxed) {
-            return Err(LogError::Closed);
-        }
-        let slot = self.owner.slot(name, start)?;
-        let subscribed = Subscribed { slot, consumer, reader: None };
-        if subscribed.next() > shared.durable.load(Acquire) {
-            shared.queue.subscribe(subscribed).map_err(|_| LogError::Closed)
-        } else {
-            shared.spawn_reader(subscribed).map_err(LogError::io("start a thread for a consumer of", &shared.dir))
-        }
+        self.owner.may_begin(name)?;
+        self.owner.begin(self.owner.slot(name, start)?, consumer)
+    }
+
+    fn follow(&self, name: &str, consumer: Box<dyn Consumer>) -> Result<(), LogError> {
+        self.owner.may_begin(name)?;
+        self.owner.begin(self.owner.passing_slot(name)?, consumer)
     }
 
     fn replay(&self, on_records: &mut dyn FnMut(&[Record])) -> Result<Offset, LogError> {
@@ -276,6 +269,41 @@ impl Owner {
         let handle = thread::Builder::new().name(name.to_owned()).spawn(run);
         lock(&self.threads).push(handle.map_err(LogError::io("start a thread for", &self.shared.dir))?);
         Ok(())
+    }
+
+    fn may_begin(&self, name: &str) -> Result<(), LogError> {
+        if !is_name(name) {
+            return Err(LogError::ConsumerName { name: name.to_owned() });
+        }
+        if self.shared.stopping.load(Relaxed) { Err(LogError::Closed) } else { Ok(()) }
+    }
+
+    fn begin(&self, slot: Arc<Slot>, consumer: Box<dyn Consumer>) -> Result<(), LogError> {
+        let shared = &self.shared;
+        let subscribed = Subscribed { slot, consumer, reader: None };
+        if subscribed.next() > shared.durable.load(Acquire) {
+            shared.queue.subscribe(subscribed).map_err(|_| LogError::Closed)
+        } else {
+            shared.spawn_reader(subscribed).map_err(LogError::io("start a thread for a consumer of", &shared.dir))
+        }
+    }
+
+    /// A place at the end that is not stored. One that was stored under this name is of no use any more, and would hold back
+    /// retention for ever.
+    fn passing_slot(&self, name: &str) -> Result<Arc<Slot>, LogError> {
+        let shared = &self.shared;
+        let mut slots = lock(&shared.slots);
+        if let Some(index) = slots.iter().position(|slot| slot.name == name) {
+            if *lock(&slots[index].state) != ConsumerState::Absent {
+                return Err(LogError::AlreadySubscribed { name: name.to_owned() });
+            }
+            slots[index].delete(&shared.dir.join(CONSUMERS_NAME))?;
+            slots.remove(index);
+        }
+        let slot = Arc::new(Slot::passing(name, shared.durable.load(Acquire)));
+        slot.set_state(ConsumerState::CatchingUp);
+        slots.push(Arc::clone(&slot));
+        Ok(slot)
     }
 
     /// Finds or makes the stored offset of a consumer that subscribes now.

@@ -138,6 +138,14 @@ pub trait EventLog: Send + Sync + 'static {
     /// [`LogError::Io`] when the stored offset can't be kept.
     fn subscribe(&self, name: &str, start: Start, consumer: Box<dyn Consumer>) -> Result<(), LogError>;
 
+    /// Starts `consumer` with the next record that becomes durable. Its place is stored nowhere: for whoever knows himself how far
+    /// he has come, and reads the rest by [`EventLog::reader`]. `name` as above.
+    ///
+    /// # Errors
+    /// [`LogError::ConsumerName`], [`LogError::AlreadySubscribed`], [`LogError::Closed`], and [`LogError::Io`] when a stored
+    /// offset of that name, which is of no use any more, can't be deleted.
+    fn follow(&self, name: &str, consumer: Box<dyn Consumer>) -> Result<(), LogError>;
+
     /// Reads everything that is durable now, oldest first, on the calling thread and in batches: what a part of memory is
     /// rebuilt from at a start. Stores no offset. Gives the last offset read, 0 if there was nothing.
     ///

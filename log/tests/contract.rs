@@ -293,6 +293,40 @@ fn a_cursor_stays_where_it_was_put(place: &dyn Place) {
     assert_eq!(log.cursor("early", Start::Latest).unwrap().offset(), 1);
 }
 
+fn who_follows_gets_what_comes_and_leaves_no_trace(place: &dyn Place) {
+    let log = place.open();
+    append(&*log, "before").unwrap();
+    let first = Collector::default();
+    log.follow("job", first.boxed()).unwrap();
+    assert!(matches!(log.follow("job", first.boxed()), Err(LogError::AlreadySubscribed { .. })));
+    assert!(matches!(log.follow("a/b", first.boxed()), Err(LogError::ConsumerName { .. })));
+    append(&*log, "after").unwrap();
+    assert_eq!(first.wait_len(1)[0].offset, 2);
+    assert_eq!(log.status().consumers.iter().map(|consumer| (consumer.offset, consumer.lag)).collect::<Vec<_>>(), [(2, 0)]);
+    log.close();
+    drop(log);
+    let log = place.open();
+    assert!(log.status().consumers.is_empty(), "nothing was stored of it");
+    append(&*log, "unseen").unwrap();
+    let second = Collector::default();
+    log.follow("job", second.boxed()).unwrap();
+    append(&*log, "seen").unwrap();
+    assert_eq!(second.wait_len(1)[0].offset, 4);
+    log.close();
+    drop(log);
+
+    // Who kept his place before and follows now is not waited for by retention any more.
+    let log = place.open();
+    log.subscribe("other", Start::Earliest, Collector::default().boxed()).unwrap();
+    log.close();
+    drop(log);
+    let log = place.open();
+    log.follow("other", Collector::default().boxed()).unwrap();
+    log.close();
+    drop(log);
+    assert!(place.open().status().consumers.is_empty());
+}
+
 macro_rules! contract {
     ($module:ident, $place:expr, $($test:ident)*) => {
         mod $module {
@@ -309,7 +343,8 @@ macro_rules! all {
             a_replay_gives_everything_once_and_moves_no_offset
             what_is_acknowledged_was_handed_over answers_come_once_each_and_in_order many_producers_keep_their_order
             consumers_go_on_where_they_were latest_means_since_the_first_subscription refusals_say_why
-            callbacks_may_call_the_log status_counts a_reader_reads_on_from_anywhere a_cursor_stays_where_it_was_put);
+            callbacks_may_call_the_log status_counts a_reader_reads_on_from_anywhere a_cursor_stays_where_it_was_put
+            who_follows_gets_what_comes_and_leaves_no_trace);
     };
 }
 

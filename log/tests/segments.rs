@@ -57,7 +57,7 @@ fn retention_waits_for_consumers_and_guards() {
     let config = {
         let clock = Arc::clone(&clock);
         let clock = Arc::new(move || clock.load(SeqCst));
-        EmbeddedConfig { retention_ms: 1000, keep_from: 8, clock, ..small() }
+        EmbeddedConfig { retention_ms: 1000, held_by: vec!["one", "other"], clock, ..small() }
     };
     let log = open(dir.path(), config.clone());
     log.subscribe("absent", Start::Earliest, Collector::default().boxed()).unwrap();
@@ -65,6 +65,7 @@ fn retention_waits_for_consumers_and_guards() {
     drop(log);
 
     let log = open(dir.path(), config);
+    log.keep_from("one", 8);
     let roll = || {
         for _ in 0..6 {
             append(&log, vec![0; 4000]).unwrap();
@@ -78,8 +79,13 @@ fn retention_waits_for_consumers_and_guards() {
     log.forget_consumer("absent").unwrap();
     clock.fetch_add(1_000_000, SeqCst);
     roll();
+    roll();
+    assert_eq!(log.status().first, 1, "somebody has not said yet what he needs");
+    log.keep_from("other", 30);
+    roll();
     wait_until("segments below the guard go", || log.status().first == 7);
-    log.keep_from(u64::MAX);
+    log.keep_from("one", u64::MAX);
+    log.keep_from("other", u64::MAX);
     clock.fetch_add(1_000_000, SeqCst);
     roll();
     wait_until("the others follow", || log.status().first > 7);

@@ -36,6 +36,7 @@ use tokio::sync::Notify;
 use crate::config::StoredConfig;
 use crate::metrics::{Metrics, StoredOp, StoredResult};
 use crate::snowflake::Snowflake;
+use crate::traces::Traces;
 use ask::Ask;
 use late::LateSends;
 use marks::Marks;
@@ -69,6 +70,8 @@ pub struct InboxParts {
     pub ids: Arc<Snowflake>,
     /// Where requests are counted.
     pub metrics: Arc<Metrics>,
+    /// Which messages of clients are traced.
+    pub traces: Traces,
     /// Runs what has to be waited for.
     pub runtime: Handle,
 }

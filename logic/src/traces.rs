@@ -42,6 +42,15 @@ impl Traces {
         Traced { caller, span: Some(span) }
     }
 
+    /// A client sends a message: a trace of its own, if it is one of those that are sampled.
+    pub(crate) fn send(&self) -> Option<Box<Open>> {
+        let spans = self.spans.as_ref()?;
+        let trace = self.sample(&**spans)?;
+        let mut span = Open::begin(spans, "client.send", SpanKind::Server, trace);
+        span.end_with(Some("ABANDONED"));
+        Some(Box::new(span))
+    }
+
     /// A trace that begins here, if it is one of those that are sampled.
     fn sample(&self, spans: &dyn Spans) -> Option<Trace> {
         let ratio = Ratio::from_bits(self.ratio.load(Ordering::Relaxed));

@@ -9,6 +9,7 @@ use perseid_comet::metrics::{Cell, WorkerMetrics};
 use perseid_log::EventLog;
 use perseid_protocol::push::Drop;
 use perseid_store::SessionRegistry;
+use perseid_store::stored::EmbeddedStore;
 use perseid_wire::comet::{PushCounters, RemoteLink};
 use perseid_wire::goim::GoimComets;
 use perseid_wire::logic::Comets;
@@ -28,8 +29,8 @@ pub struct Parts {
     pub logic: Arc<perseid_logic::Metrics>,
     /// What the job counts.
     pub job: Arc<perseid_job::Metrics>,
-    /// What the job counts of stored messages, where it runs.
-    pub stored: Option<Arc<perseid_job::inbox::InboxMetrics>>,
+    /// What is counted of stored messages, where they are.
+    pub stored: Option<StoredParts>,
     /// What writes events, if somebody wants them.
     pub feed: Option<Arc<perseid_logic::Feed>>,
     /// What webhooks count.
@@ -44,6 +45,14 @@ pub struct Parts {
     pub http: Vec<SocketAddr>,
     /// When this process started, unix ms.
     pub started_ms: u64,
+}
+
+/// What counts stored messages.
+pub struct StoredParts {
+    /// What the job counts.
+    pub job: Arc<perseid_job::inbox::InboxMetrics>,
+    /// What is counted of the store, and how it is.
+    pub store: Arc<EmbeddedStore>,
 }
 
 /// What of the wire runs in this process.

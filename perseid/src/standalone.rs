@@ -3,6 +3,7 @@
 mod access;
 mod adapters;
 mod comet_config;
+mod disks;
 mod drain;
 mod ground;
 mod http;
@@ -41,6 +42,7 @@ use telling::{Telling, Told};
 use wire::{Wire, Wiring};
 
 pub(crate) use comet_config::{comet_config, host_name};
+pub use disks::Disks;
 pub(crate) use http::{bind_http, serve as serve_http};
 pub use shutdown::Outcome;
 
@@ -69,12 +71,20 @@ impl Standalone {
     /// # Errors
     /// A listener that can't be bound, a data directory that can't be opened: said in one line. Nothing is left running.
     pub fn start(settings: Settings, level: LogLevel) -> Result<Self> {
+        Self::start_on(settings, level, &Disks::default())
+    }
+
+    /// The same on other disks than the operating system's: tests make them fail.
+    ///
+    /// # Errors
+    /// As [`Standalone::start`].
+    pub fn start_on(settings: Settings, level: LogLevel, disks: &Disks) -> Result<Self> {
         // Before anything is opened that has something to tell: a mistake in there is one line.
         let certificates = certificates::load(&settings, None)?;
-        let ground = Ground::open(&settings)?;
+        let ground = Ground::open(&settings, disks)?;
         let telling = Telling::prepare(&settings, ground.embedded.clone())?;
         let lanes = Lanes::from(Vec::new());
-        let stored = ground.stored(&settings, &lanes)?;
+        let stored = ground.stored(&settings, disks, &lanes)?;
         let logic = ground.logic(&settings, &telling, &stored.inbox);
         let wire = Wiring::bind(&settings, &logic, &lanes)?;
         let link =
@@ -104,7 +114,7 @@ impl Standalone {
             log: Some(log),
             logic: metrics.clone(),
             job,
-            stored: Some(stored.counts()),
+            stored: Some(stored.parts()),
             feed,
             hooks,
             wire: wire.parts(),

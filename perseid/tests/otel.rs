@@ -4,6 +4,9 @@
 
 mod support;
 
+#[path = "stored/person.rs"]
+mod person;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -13,6 +16,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest
 use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
+use person::{Person, SEND, direct};
 use serde_json::json;
 use support::{Client, Http, Server, Transport, until};
 use tokio::runtime::Runtime;
@@ -99,24 +103,47 @@ fn push(http: &mut Http, traceparent: Option<&str>, message: &serde_json::Value)
     answer.json()["id"].as_str().unwrap().parse().unwrap()
 }
 
-/// Each span is the child of the one before; they share the trace, and none ends before it begins.
+/// The spans of a push that is not stored: each is the child of the one before.
 fn assert_chain(spans: &BTreeMap<String, Span>, root_parent: &str) {
-    let mut parent = root_parent.to_owned();
-    let kinds = [
-        ("api.push", SpanKind::Server),
-        ("log.append", SpanKind::Producer),
-        ("job.dispatch", SpanKind::Consumer),
-        ("comet.write", SpanKind::Internal),
+    assert_spans(
+        spans,
+        root_parent,
+        &[
+            ("api.push", SpanKind::Server, ""),
+            ("log.append", SpanKind::Producer, "api.push"),
+            ("job.dispatch", SpanKind::Consumer, "log.append"),
+            ("comet.write", SpanKind::Internal, "job.dispatch"),
+        ],
+    );
+}
+
+/// The spans of something that is stored, from `root` on.
+fn assert_stored(spans: &BTreeMap<String, Span>, root: &str, root_parent: &str) {
+    let all = [
+        (root, SpanKind::Server, ""),
+        ("log.append", SpanKind::Producer, root),
+        ("job.project", SpanKind::Consumer, "log.append"),
+        ("job.conv", SpanKind::Internal, "job.project"),
+        ("job.user", SpanKind::Internal, "job.project"),
+        ("job.dispatch", SpanKind::Consumer, "job.project"),
+        ("comet.write", SpanKind::Internal, "job.dispatch"),
     ];
-    assert_eq!(spans.len(), kinds.len(), "{:?}", spans.keys());
-    for (name, kind) in kinds {
-        let span = &spans[name];
-        assert_eq!((hex(&span.parent_span_id), span.kind()), (parent, kind), "{name}");
+    // What concerns users alone has no conversation.
+    let there: Vec<_> = all.into_iter().filter(|(name, ..)| *name != "job.conv" || root == "client.send").collect();
+    assert_spans(spans, root_parent, &there);
+}
+
+/// Each span is the child of the one named; they share the trace, begin in this order, and none ends before it begins.
+fn assert_spans(spans: &BTreeMap<String, Span>, root_parent: &str, wanted: &[(&str, SpanKind, &str)]) {
+    assert_eq!(spans.len(), wanted.len(), "{:?}", spans.keys());
+    for (name, kind, parent) in wanted {
+        let span = &spans[*name];
+        let parent = if parent.is_empty() { root_parent.to_owned() } else { hex(&spans[*parent].span_id) };
+        assert_eq!((hex(&span.parent_span_id), span.kind()), (parent, *kind), "{name}");
         assert!(span.start_time_unix_nano <= span.end_time_unix_nano && span.start_time_unix_nano > 0, "{name}");
         assert_eq!(span.status.as_ref().map_or(0, |status| status.code), 0, "{name}");
-        parent = hex(&span.span_id);
     }
-    let starts: Vec<u64> = kinds.iter().map(|(name, _)| spans[*name].start_time_unix_nano).collect();
+    let starts: Vec<u64> = wanted.iter().map(|(name, ..)| spans[*name].start_time_unix_nano).collect();
     assert!(starts.is_sorted(), "{starts:?}");
 }
 
@@ -180,6 +207,55 @@ fn rooms_and_all_and_a_trace_that_begins_here() {
     assert_eq!(http.post("/v1/messages", b"{").status, 400);
     let spans = collector.trace(None, 1);
     assert_eq!(spans["api.push"].status.as_ref().unwrap().message, "BAD_REQUEST");
+}
+
+#[test]
+fn a_stored_message_of_a_client_is_one_trace() {
+    let collector = Collector::start();
+    let server = collector.server("1.0");
+    let [mut ann, mut bob] = [7, 9].map(|mid| Person::enter(&server, Transport::Tcp, mid));
+    let id = ann.send(1, 9, 5, "hello").id;
+    assert_eq!(bob.pushed().text(), "hello");
+    let spans = collector.trace(None, 7);
+    assert_stored(&spans, "client.send", "");
+    for span in spans.values().filter(|span| !["job.conv", "job.user"].contains(&span.name.as_str())) {
+        assert_eq!(number(span, "perseid.push.id"), id as i64, "{}", span.name);
+    }
+    assert_eq!(number(&spans["job.dispatch"], "perseid.inboxes"), 2);
+    assert_eq!(number(&spans["comet.write"], "perseid.sessions"), 2);
+    assert_eq!(number(&spans["log.append"], "perseid.log.offset"), number(&spans["job.project"], "perseid.log.offset"));
+
+    // What is refused, or was there, ends where that is known.
+    for (cid, body, status) in [(5, "hello", ""), (5, "another", "CONFLICT")] {
+        collector.received.spans.lock().unwrap().clear();
+        ann.ask(SEND, direct(9, cid), body.as_bytes());
+        let spans = collector.trace(None, 1);
+        let said = spans["client.send"].status.clone().unwrap_or_default();
+        assert_eq!((spans.len(), said.message.as_str()), (1, status));
+    }
+    // No other request of a client is traced.
+    collector.received.spans.lock().unwrap().clear();
+    ann.sync_all();
+    push(&mut server.http(), Some(CALLER), &json!({ "to": { "mids": [9] }, "store": true, "op": 1000, "body": "stored" }));
+    assert_eq!(bob.pushed().text(), "stored");
+    let spans = collector.trace(None, 6);
+    assert_stored(&spans, "api.push", &CALLER[36..52]);
+    assert_eq!(number(&spans["job.dispatch"], "perseid.inboxes"), 1);
+}
+
+/// Unsampled, they leave nothing anywhere.
+#[test]
+fn a_stored_message_that_is_not_sampled_has_no_spans() {
+    let collector = Collector::start();
+    let server = collector.server("0");
+    let [mut ann, mut bob] = [7, 9].map(|mid| Person::enter(&server, Transport::Tcp, mid));
+    ann.send(1, 9, 5, "hello");
+    assert_eq!(bob.pushed().text(), "hello");
+    let stored = json!({ "to": { "mids": [9] }, "store": true, "op": 1000, "body": "stored" });
+    push(&mut server.http(), Some(CALLER_UNSAMPLED), &stored);
+    push(&mut server.http(), Some(CALLER), &stored);
+    let spans = collector.trace(None, 6);
+    assert!(spans.values().all(|span| hex(&span.trace_id) == CALLER[3..35]), "{:?}", spans.keys());
 }
 
 /// What was not sent yet is sent at the end.

@@ -5,6 +5,7 @@
 //! traceparent ─▶ [Trace] ─25 bytes in the record─▶ job ─in the push─▶ comet
 //!                  │                                │                  │
 //!              api.push ──▶ log.append ──▶ job.dispatch ──▶ comet.write      spans, each the child of the one before
+//!  stored:  client.send ──▶ log.append ──▶ job.project ──▶ job.conv, job.user, job.dispatch ──▶ comet.write
 //! ```
 //!
 //! Invariant: a push that is not sampled costs one branch wherever a span could be made.

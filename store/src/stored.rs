@@ -32,7 +32,10 @@ mod user_bucket;
 mod whole;
 
 pub use config::{Clock, Retention, StoredConfig};
-pub use embedded::{EmbeddedConfig, EmbeddedCounters, EmbeddedStore, OpenError};
+pub use embedded::{
+    Condition, DURATIONS_SECONDS, DiskFault, DiskUse, Durations, EmbeddedConfig, EmbeddedCounters, EmbeddedStore, OnCondition,
+    OpenError,
+};
 pub use memory::{MemoryConfig, MemoryStore};
 
 use conv::Conv;
@@ -83,6 +86,11 @@ pub trait Store: Send + Sync + 'static {
     /// The last offset of a partition whose effects survive whatever happens to this process and its machine: the log may
     /// forget what is not above it.
     fn durable(&self, partition: u32) -> u64;
+
+    /// Why it does not work now, for people; `None`: it does.
+    fn trouble(&self) -> Option<String> {
+        None
+    }
 
     // ---- what logic asks before it writes to the log
 

@@ -14,14 +14,16 @@ mod catch_up;
 mod engine;
 mod inbound;
 mod sink;
+mod traced;
 mod worker;
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-use perseid_log::{Clock, Consumer, EventLog, LogError, Offset, Record, Start, Topic};
+use perseid_log::{Clock, Consumer, EventLog, LogError, Offset, Record, Topic};
 use perseid_protocol::push::SessionAddr;
+use perseid_protocol::trace::Spans;
 use perseid_store::stored::Store;
 use thiserror::Error;
 
@@ -37,7 +39,7 @@ use engine::{Engine, Stand};
 use inbound::{Chunk, Inbound};
 use sink::Sink;
 
-/// The name under which it reads the log.
+/// The name under which it follows the log.
 const CONSUMER: &str = "inbox";
 
 /// What a job of stored messages works with.
@@ -61,10 +63,12 @@ pub struct Ports {
     pub wake: Arc<dyn Fn() + Send + Sync>,
     /// Told now and then: what does not stand above this offset is in the store for good, the log may forget it.
     pub durable: Arc<dyn Fn(Offset) + Send + Sync>,
+    /// Told what is done for records that are sampled.
+    pub spans: Option<Arc<dyn Spans>>,
 }
 
 impl Ports {
-    /// Ports that do nothing on `wake` and `durable`; see the fields.
+    /// Ports that do nothing on `wake` and `durable`, and trace nothing; see the fields.
     pub fn new(store: Arc<dyn Store>, routes: Arc<dyn Routes>, lanes: Lanes, metrics: Arc<Metrics>, clock: Clock) -> Self {
         Self {
             partition: 0,
@@ -76,6 +80,7 @@ impl Ports {
             clock,
             wake: Arc::new(|| {}),
             durable: Arc::new(|_| {}),
+            spans: None,
         }
     }
 
@@ -147,7 +152,8 @@ impl Inbox {
         let own = Arc::clone(&shared);
         let thread = std::thread::Builder::new().name("inbox".into()).spawn(move || worker::run(&own))?;
         let job = InboxJob { shared: Arc::clone(&shared), thread: Some(thread) };
-        shared.log.clone().subscribe(CONSUMER, Start::Latest, Box::new(InboxConsumer::new(shared)))?;
+        // The guards in the store are its place: what stands between them and the log's next record the own thread reads.
+        shared.log.clone().follow(CONSUMER, Box::new(InboxConsumer::new(shared)))?;
         Ok(job)
     }
 }

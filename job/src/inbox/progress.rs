@@ -23,6 +23,7 @@ use perseid_store::stored::step::{Bucket, ConvDone, ConvOp, Loaded, Step, StepEr
 
 use super::meaning::{RoomKeep, Senseless};
 use super::show::{Applied, Shown};
+pub use batch::Sampled;
 use batch::{Batch, Chain};
 pub use plan::{Ends, Stop};
 use plan::{Plan, plan};
@@ -59,6 +60,7 @@ pub struct Progress {
     unsure: BTreeSet<u32>,
     state: State,
     dead: Vec<(u64, Senseless)>,
+    sampled: Vec<Sampled>,
 }
 
 impl Progress {
@@ -75,6 +77,7 @@ impl Progress {
             unsure: BTreeSet::new(),
             state: State::Load,
             dead: Vec::new(),
+            sampled: Vec::new(),
         }
     }
 
@@ -86,6 +89,11 @@ impl Progress {
     /// Takes what made no sense since the last time.
     pub fn take_dead(&mut self) -> Vec<(u64, Senseless)> {
         std::mem::take(&mut self.dead)
+    }
+
+    /// Takes what is traced of what was given since the last time.
+    pub fn take_sampled(&mut self) -> Vec<Sampled> {
+        std::mem::take(&mut self.sampled)
     }
 
     /// What is to be done next. The same until it is answered.
@@ -128,6 +136,7 @@ impl Progress {
         let last = if self.next <= self.shown { last.min(self.shown) } else { last };
         let mut batch = Batch::read(&records[..count], last, &self.keep);
         self.dead.append(&mut batch.dead);
+        self.sampled.append(&mut batch.sampled);
         let steps = batch.conv_steps(&*self.store, &self.chain);
         self.state = State::Conv { batch, steps: steps.into(), dones: Vec::new() };
         (last, self.go_on())

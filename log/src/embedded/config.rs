@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use super::disk::{Disk, SystemDisk};
 use super::segment::HEADER_BYTES;
 use crate::record::encoded_bytes;
-use crate::{KEY_BYTES_MAX, LogError, Offset, VALUE_BYTES_MAX};
+use crate::{KEY_BYTES_MAX, LogError, VALUE_BYTES_MAX};
 
 /// Ms since 1970.
 pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
@@ -37,9 +37,9 @@ pub struct EmbeddedConfig {
     pub value_bytes_max: usize,
     /// How many bytes are zeroed ahead of the tail. Enough for a third of a second of a flat-out log.
     pub zero_ahead_bytes: u64,
-    /// Records from here on are kept, whatever their age. Set it before the first retention when a projection
-    /// of the log has a guard; see [`EmbeddedLog::keep_from`](super::EmbeddedLog::keep_from).
-    pub keep_from: Offset,
+    /// Who has to say which records he needs, by [`EmbeddedLog::keep_from`](super::EmbeddedLog::keep_from): until each of them
+    /// has said so for the first time everything is kept.
+    pub held_by: Vec<&'static str>,
     /// The clock for record times and retention.
     pub clock: Clock,
     /// The disk; tests inject failures here.
@@ -58,7 +58,7 @@ impl Default for EmbeddedConfig {
             queue_bytes_max: 64 << 20,
             value_bytes_max: VALUE_BYTES_MAX,
             zero_ahead_bytes: 16 << 20,
-            keep_from: Offset::MAX,
+            held_by: Vec::new(),
             clock: Arc::new(system_clock),
             disk: Arc::new(SystemDisk),
         }

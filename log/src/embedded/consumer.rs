@@ -40,7 +40,8 @@ const NAME_BYTES_MAX: usize = 64;
 pub(super) struct Slot {
     pub(super) name: String,
     pub(super) state: Mutex<ConsumerState>,
-    file: File,
+    /// `None`: of one that only follows, and keeps its place itself.
+    file: Option<File>,
     /// Only the thread that has the consumer (of a cursor: that has its lock) stores, so the atomics need no order among them.
     offset: AtomicU64,
     sequence: AtomicU64,
@@ -65,7 +66,7 @@ impl Slot {
             if let Some(name) = name {
                 let Some(slot) = Self::load(dir, name, suffix)? else { continue };
                 // What was read may be in the page cache only, but counts as synced from here on.
-                let stored = slot.store(disk, slot.offset()).and_then(|()| disk.sync(Purpose::Consumer, &slot.file));
+                let stored = slot.store(disk, slot.offset()).and_then(|()| slot.sync_file(disk));
                 stored.map_err(LogError::io("store the offset in", &path(dir, name, suffix)))?;
                 slots.push(slot);
             }
@@ -84,22 +85,27 @@ impl Slot {
         let copies = [bytes.get(..), bytes.get(COPY_DISTANCE as usize..)];
         let newest = copies.into_iter().flatten().filter_map(decode).max();
         let (sequence, offset) = newest.ok_or(LogError::ConsumerDamaged { path })?;
-        Ok(Some(Self::new(name, file, sequence, offset)))
+        Ok(Some(Self::new(name, Some(file), sequence, offset)))
     }
 
     /// A new consumer that has consumed everything up to `offset`; durable when this returns.
     pub(super) fn create(dir: &Path, name: &str, suffix: &str, disk: &dyn Disk, offset: Offset) -> Result<Self, LogError> {
         let path = path(dir, name, suffix);
         let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
-        let slot = Self::new(name, open.map_err(LogError::io("create", &path))?, 0, offset);
+        let slot = Self::new(name, Some(open.map_err(LogError::io("create", &path))?), 0, offset);
         // Both copies, so that later stores only ever overwrite allocated bytes.
         let stored = slot.store(disk, offset).and_then(|()| slot.store(disk, offset));
-        let synced = stored.and_then(|()| disk.sync(Purpose::Consumer, &slot.file)).and_then(|()| sync_dir(dir));
+        let synced = stored.and_then(|()| slot.sync_file(disk)).and_then(|()| sync_dir(dir));
         synced.map_err(LogError::io("store the offset in", &path))?;
         Ok(slot)
     }
 
-    fn new(name: &str, file: File, sequence: u64, offset: Offset) -> Self {
+    /// One that has had everything up to `offset`, which nobody stores.
+    pub(super) fn passing(name: &str, offset: Offset) -> Self {
+        Self::new(name, None, 0, offset)
+    }
+
+    fn new(name: &str, file: Option<File>, sequence: u64, offset: Offset) -> Self {
         Self {
             name: name.to_owned(),
             state: Mutex::new(ConsumerState::Absent),
@@ -126,10 +132,20 @@ impl Slot {
         self.synced.load(Relaxed)
     }
 
+    /// Whether its place is stored.
+    pub(super) fn is_stored(&self) -> bool {
+        self.file.is_some()
+    }
+
     pub(super) fn store(&self, disk: &dyn Disk, offset: Offset) -> io::Result<()> {
+        let Some(file) = &self.file else {
+            self.offset.store(offset, Relaxed);
+            self.synced.store(offset, Relaxed);
+            return Ok(());
+        };
         let sequence = self.sequence.load(Relaxed) + 1;
         let position = (sequence % 2) * COPY_DISTANCE;
-        disk::write_all(disk, Purpose::Consumer, &self.file, &encode(sequence, offset), position)?;
+        disk::write_all(disk, Purpose::Consumer, file, &encode(sequence, offset), position)?;
         self.sequence.store(sequence, Relaxed);
         self.offset.store(offset, Relaxed);
         Ok(())
@@ -138,10 +154,14 @@ impl Slot {
     pub(super) fn sync(&self, disk: &dyn Disk) -> io::Result<()> {
         let offset = self.offset();
         if offset != self.synced() {
-            disk.sync(Purpose::Consumer, &self.file)?;
+            self.sync_file(disk)?;
             self.synced.store(offset, Relaxed);
         }
         Ok(())
+    }
+
+    fn sync_file(&self, disk: &dyn Disk) -> io::Result<()> {
+        self.file.as_ref().map_or(Ok(()), |file| disk.sync(Purpose::Consumer, file))
     }
 
     pub(super) fn set_state(&self, state: ConsumerState) {
@@ -165,7 +185,9 @@ impl Subscribed {
         } else {
             match self.slot.store(&*shared.config.disk, last.offset) {
                 Ok(()) => {
-                    shared.consumer_moved();
+                    if self.slot.is_stored() {
+                        shared.consumer_moved();
+                    }
                     return true;
                 }
                 Err(error) => format!("the offset of consumer {} can't be stored: {error}", self.slot.name),

@@ -107,7 +107,8 @@ fn retain(shared: &Shared) {
     let segments = lock(&shared.segments).clone();
     let consumed = lock(&shared.slots).iter().map(|slot| slot.synced()).min();
     let durable = shared.durable.load(Acquire);
-    let keep_from = shared.keep_from.load(Relaxed).min(consumed.unwrap_or(durable).saturating_add(1));
+    let held = lock(&shared.held).values().min().copied().unwrap_or(Offset::MAX);
+    let keep_from = held.min(consumed.unwrap_or(durable).saturating_add(1));
     let old: Vec<Old> = segments
         .iter()
         .map(|segment| Old { first: segment.first(), created_ms: segment.header.created_ms, file_bytes: segment.file_bytes() })

@@ -129,7 +129,9 @@ impl Reader {
             position: self.position,
             expected: self.next,
             found: found.to_owned(),
-            advice: "Restore the log's directory from a backup".to_owned(),
+            advice: "These records were acknowledged. Restore the log's directory from a backup; or, to give up all records of \
+                     this file and of older ones that were not consumed yet, move it and all older segments away"
+                .to_owned(),
         }
     }
 }

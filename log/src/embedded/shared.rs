@@ -1,5 +1,6 @@
 //! What the threads of a log share.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -31,7 +32,8 @@ pub(super) struct Shared {
     pub(super) cursors: Mutex<Vec<Arc<Slot>>>,
     /// The last durable offset. Stored with release after the sync, so that a reader that sees it sees the bytes.
     pub(super) durable: AtomicU64,
-    pub(super) keep_from: AtomicU64,
+    /// Who needs which records: all from an offset on.
+    pub(super) held: Mutex<BTreeMap<&'static str, Offset>>,
     pub(super) stopping: AtomicBool,
     /// Some consumer's offset was stored and not yet synced.
     pub(super) dirty: AtomicBool,
@@ -91,7 +93,11 @@ impl Shared {
     pub(super) fn poison(&self, reason: &str) {
         let (mut refused, first) = self.queue.poison(reason);
         if first {
-            tracing::error!(reason, "the log takes no more appends until it is restarted");
+            tracing::error!(
+                reason,
+                "the log takes no more appends until the process is restarted; what was acknowledged is on the disk. Look at the \
+                 disk, then restart"
+            );
         }
         self.answer_all(&mut refused, &AppendError::Unavailable(reason.to_owned()));
     }

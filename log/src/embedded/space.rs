@@ -230,7 +230,11 @@ impl Space {
     pub(super) fn failed(&self, reason: String, timers: &mut Timers) {
         let mut state = lock(&self.state);
         if state.blocked.is_none() {
-            tracing::error!(reason, "no space can be prepared for the log");
+            tracing::error!(
+                reason,
+                "no space can be prepared for the log: what comes is refused as soon as the space that there is is used up. \
+                 Make room on its disk; it is tried again all the time"
+            );
         }
         state.blocked = Some(reason);
         timers.zero = Instant::now() + RETRY;

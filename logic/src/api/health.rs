@@ -58,6 +58,8 @@ impl Api {
             ConsumerState::Stopped(why) => Some(format!("log: {} reads nothing any more: {why}", consumer.name)),
             _ => None,
         }));
+        let store = self.inbox.as_ref().and_then(|inbox| inbox.store().trouble());
+        reasons.extend(store.map(|why| format!("store: {why}")));
         reasons.extend(self.nodes.is_ready().err().map(|why| format!("nodes: {why}")));
         reasons
     }

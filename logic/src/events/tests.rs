@@ -76,6 +76,10 @@ impl EventLog for Moody {
         Err(LogError::Closed)
     }
 
+    fn follow(&self, _: &str, _: Box<dyn Consumer>) -> Result<(), LogError> {
+        Err(LogError::Closed)
+    }
+
     fn replay(&self, _: &mut dyn FnMut(&[Record])) -> Result<Offset, LogError> {
         Err(LogError::Closed)
     }

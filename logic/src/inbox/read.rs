@@ -74,6 +74,7 @@ impl Inbox {
                     conv: of.conv,
                     reply: reply(pos),
                     after: After::Marked { key, pos, silent },
+                    span: None,
                 }))
             }
         }

@@ -108,7 +108,7 @@ impl Inbox {
             body: Some(log_record::Body::Recall(body)),
             ..LogRecord::default()
         };
-        Next::Write(Box::new(Write { record, conv: of.conv, reply, after: After::Recalled { conv: of.conv, pos } }))
+        Next::Write(Box::new(Write { record, conv: of.conv, reply, after: After::Recalled { conv: of.conv, pos }, span: None }))
     }
 
     /// The log has it: answers when nobody can read the message any more.

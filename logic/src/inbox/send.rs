@@ -6,6 +6,7 @@ use bytes::Bytes;
 use perseid_protocol::Refusal;
 use perseid_protocol::frame::{Extension, flag};
 use perseid_protocol::push::SessionAddr;
+use perseid_protocol::trace::Open;
 use perseid_rpc::{DirectMessage, GroupMessage, LogRecord, log_record};
 use perseid_store::Verdict;
 use perseid_store::stored::Answer;
@@ -14,13 +15,13 @@ use perseid_store::stored::read::{Reserve, Reserved, StoreDown};
 
 use super::ask::{Named, StoredRequest};
 use super::late::{Offered, Queued};
-use super::write::{After, Write};
+use super::write::{After, Write, end};
 use super::{Answerer, Inbox, Manner, StoredOutcome, StoredRefusal, StoredReply, Thread, lock};
 use crate::accept::fingerprint;
 use crate::snowflake::{Issued, LEAD_MS_MAX};
 
 /// A message that a client sends.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Sending {
     pub(super) addr: SessionAddr,
     mid: u64,
@@ -29,6 +30,8 @@ pub(super) struct Sending {
     quiet: bool,
     pub(super) body: Bytes,
     now_ms: u64,
+    /// Goes on until it is answered; `None`, as a rule: it is not traced.
+    span: Option<Box<Open>>,
 }
 
 impl Inbox {
@@ -38,7 +41,8 @@ impl Inbox {
         sending: Sending,
         later: impl FnOnce() -> Answerer,
     ) -> Option<StoredOutcome> {
-        let (sending, later) = match self.late.offer(sending, later) {
+        let sending = Sending { span: self.parts.traces.send(), ..sending };
+        let (mut sending, later) = match self.late.offer(sending, later) {
             Offered::NotLate(sending, later) => (sending, later),
             Offered::Queued => return None,
             Offered::Full => {
@@ -48,7 +52,7 @@ impl Inbox {
         };
         let issued = self.parts.ids.next(sending.now_ms);
         match self.reserve(&sending, issued) {
-            Verdict::Now(reserved) => match self.decide(&sending, issued, reserved) {
+            Verdict::Now(reserved) => match self.decide(&mut sending, issued, reserved) {
                 Ok(write) => {
                     self.write(manner, write, later());
                     None
@@ -84,8 +88,14 @@ impl Inbox {
     }
 
     /// Whether what follows may be sent.
-    fn send_one(self: &Arc<Self>, manner: Manner, queued: Queued, issued: Issued, reserved: Result<Reserved, StoreDown>) -> bool {
-        match self.decide(&queued.sending, issued, reserved) {
+    fn send_one(
+        self: &Arc<Self>,
+        manner: Manner,
+        mut queued: Queued,
+        issued: Issued,
+        reserved: Result<Reserved, StoreDown>,
+    ) -> bool {
+        match self.decide(&mut queued.sending, issued, reserved) {
             Ok(write) => {
                 self.write(manner, write, queued.answerer);
                 true
@@ -110,7 +120,29 @@ impl Inbox {
     }
 
     /// What is written, or the answer.
-    fn decide(&self, sending: &Sending, issued: Issued, reserved: Result<Reserved, StoreDown>) -> Result<Write, StoredOutcome> {
+    fn decide(
+        &self,
+        sending: &mut Sending,
+        issued: Issued,
+        reserved: Result<Reserved, StoreDown>,
+    ) -> Result<Write, StoredOutcome> {
+        let decided = self.may_write(sending, issued, reserved);
+        match decided {
+            Ok((id, kind)) => Ok(sending.write(id, kind)),
+            Err(outcome) => {
+                end(&mut sending.span, &outcome);
+                Err(outcome)
+            }
+        }
+    }
+
+    /// Under which id it is written, and to what kind of conversation; or the answer.
+    fn may_write(
+        &self,
+        sending: &Sending,
+        issued: Issued,
+        reserved: Result<Reserved, StoreDown>,
+    ) -> Result<(u64, ConvKind), StoredOutcome> {
         let (id, kind) = match reserved.map_err(|down| Err(down.into()))? {
             Reserved::New { kind } => (issued.id, kind),
             Reserved::Retry { id, kind } => (id, kind),
@@ -122,17 +154,17 @@ impl Inbox {
         }
         let taken = lock(&self.rates).take(sending.mid, sending.now_ms);
         taken.map_err(|wait_ms| Err(StoredRefusal::rate_limited(wait_ms)))?;
-        Ok(sending.write(id, kind))
+        Ok((id, kind))
     }
 }
 
 impl Sending {
     pub(super) fn of(request: &StoredRequest<'_>, to: Named, cid: u64, quiet: bool) -> Self {
         let StoredRequest { mid, addr, now_ms, .. } = *request;
-        Self { addr, mid, to, cid, quiet, body: Bytes::copy_from_slice(request.body), now_ms }
+        Self { addr, mid, to, cid, quiet, body: Bytes::copy_from_slice(request.body), now_ms, span: None }
     }
 
-    fn write(&self, id: u64, kind: ConvKind) -> Write {
+    fn write(&mut self, id: u64, kind: ConvKind) -> Write {
         let (body, quiet) = (self.body.clone(), self.quiet);
         let body = match self.to.conv {
             Conv::Group(group) => log_record::Body::Group(GroupMessage { group, body, quiet, op: 0 }),
@@ -147,7 +179,7 @@ impl Sending {
             body: Some(body),
             ..LogRecord::default()
         };
-        Write { record, conv: self.to.conv, reply: self.reply(id, kind, 0), after: After::Answer }
+        Write { record, conv: self.to.conv, reply: self.reply(id, kind, 0), after: After::Answer, span: self.span.take() }
     }
 
     /// The group's own kind counts, whichever the client named.

@@ -122,6 +122,10 @@ impl EventLog for FakeLog {
         Err(LogError::Closed)
     }
 
+    fn follow(&self, _name: &str, _consumer: Box<dyn Consumer>) -> Result<(), LogError> {
+        Err(LogError::Closed)
+    }
+
     fn replay(&self, on_records: &mut dyn FnMut(&[Record])) -> Result<u64, LogError> {
         let record = |(offset, push): (u64, &PushMsg)| {
             let value = Bytes::from(push.encode_to_vec());

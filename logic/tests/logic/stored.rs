@@ -100,6 +100,7 @@ impl Keeping {
             ids,
             metrics: metrics.clone(),
             runtime: Handle::current(),
+            traces: perseid_logic::Traces::default(),
         };
         Self { store, slow, inbox: Inbox::new(parts, config), relayed, counts, _job: job, _dir: dir }
     }

@@ -165,6 +165,8 @@ struct Signals {
 
 impl Signals {
     fn listen() -> Result<Self> {
+        // A file that may not grow (`ulimit -f`) is an error of the write then, like a full disk, and not the end of the process.
+        drop(signal(SignalKind::from_raw(libc::SIGXFSZ))?);
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,

@@ -1,12 +1,15 @@
-//! What the job counts of stored messages.
+//! What the job counts of stored messages, and what is counted of their store.
 
 use std::fmt;
+
+use perseid_log::HistogramSnapshot;
+use perseid_store::stored::{DURATIONS_SECONDS, Durations, EmbeddedStore, Store};
 
 use super::Out;
 use crate::parts::Parts;
 
 pub(super) fn put(out: &mut Out<'_>, parts: &Parts) -> fmt::Result {
-    let inbox = parts.stored.as_ref().map(|metrics| metrics.snapshot()).unwrap_or_default();
+    let inbox = parts.stored.as_ref().map(|stored| stored.job.snapshot()).unwrap_or_default();
     out.gauge("job_inbox_offset", "Offset up to which stored messages are applied", inbox.offset)?;
     out.gauge("job_inbox_lag_records", "Durable records that are not applied yet", inbox.lag_records())?;
     out.gauge("job_inbox_lag_ms", "Age of the last record when it was applied", inbox.lag_ms)?;
@@ -22,5 +25,30 @@ pub(super) fn put(out: &mut Out<'_>, parts: &Parts) -> fmt::Result {
     out.counter("job_inbox_hints", "Hints to sessions that an inbox or a channel has something new", inbox.hints)?;
     out.counter("job_inbox_ended", "Sessions ended because what they were shown no longer held", inbox.ended)?;
     out.counter("job_inbox_retries", "Times that the store did not take a step at once", inbox.retries)?;
-    out.counter("job_inbox_reloads", "Times that the store had lost something", inbox.reloads)
+    out.counter("job_inbox_reloads", "Times that the store had lost something", inbox.reloads)?;
+    parts.stored.as_ref().map_or(Ok(()), |stored| store(out, &stored.store))
+}
+
+fn store(out: &mut Out<'_>, store: &EmbeddedStore) -> fmt::Result {
+    let counters = store.counters();
+    out.gauge(
+        "store_down",
+        "1 while the store's disk fails, or what it has lost is being applied again",
+        store.trouble().is_some().into(),
+    )?;
+    out.counter("store_failures", "Times that the store's disk failed", counters.failures)?;
+    out.counter("store_reopened", "Times that the store was opened anew after that", counters.reopened)?;
+    out.gauge("store_uncommitted_bytes", "Bytes applied and not yet given to the disk", counters.uncommitted_bytes)?;
+    out.gauge("store_disk_bytes", "Bytes of the store on disk", counters.disk_bytes)?;
+    out.counter("store_rows", "Rows written", counters.rows)?;
+    out.histogram("store_commit_duration_seconds", "One commit", &histogram(&counters.commits))?;
+    out.histogram("store_persist_duration_seconds", "One sync of what was committed", &histogram(&counters.persists))
+}
+
+fn histogram(durations: &Durations) -> HistogramSnapshot {
+    HistogramSnapshot {
+        bounds_seconds: &DURATIONS_SECONDS,
+        counts: durations.counts.to_vec(),
+        sum_seconds: durations.sum_seconds,
+    }
 }

@@ -16,7 +16,7 @@ use super::comet_config::{comet_config, node_id};
 use super::logic_config::logic_config;
 use super::stored::{StoredAtEnd, StoredGround};
 use super::telling::Telling;
-use super::{access, log};
+use super::{Disks, access, log};
 use crate::clock::unix_ms;
 use crate::config::Settings;
 use crate::gate::{Gate, session_limits};
@@ -44,7 +44,7 @@ pub(super) struct Ground {
 
 impl Ground {
     /// Opens what can fail on its own: files, addresses, keys.
-    pub(super) fn open(settings: &Settings) -> Result<Self> {
+    pub(super) fn open(settings: &Settings, disks: &Disks) -> Result<Self> {
         let started_ms = unix_ms();
         let metrics = Arc::new(Metrics::default());
         let access = Arc::new(access::open(settings, &metrics)?);
@@ -53,7 +53,7 @@ impl Ground {
         let gate = Arc::new(Gate::open(settings, &metrics)?);
         let export = Export::start(&settings.trace, &node_id(settings))?;
         let traces = export.spans().map(|spans| Traces::new(spans, traces::ratio(&settings.trace))).unwrap_or_default();
-        let embedded = log::open(settings)?;
+        let embedded = log::open(settings, disks.log.clone())?;
         let log: Arc<dyn EventLog> = Arc::new(embedded.clone());
         let registry: Arc<dyn SessionRegistry> = Arc::new(MemoryRegistry::new());
         let job = Arc::new(perseid_job::Metrics::default());
@@ -62,9 +62,10 @@ impl Ground {
     }
 
     /// Stored messages, as far as the log goes.
-    pub(super) fn stored(&self, settings: &Settings, lanes: &Lanes) -> Result<StoredAtEnd> {
+    pub(super) fn stored(&self, settings: &Settings, disks: &Disks, lanes: &Lanes) -> Result<StoredAtEnd> {
         StoredAtEnd::open(StoredGround {
             settings,
+            disk: disks.store.clone(),
             log: &self.embedded,
             registry: &self.registry,
             routes: Arc::new(RegistryRoutes(self.registry.clone())),
@@ -72,6 +73,8 @@ impl Ground {
             ids: self.ids.clone(),
             logic: self.metrics.clone(),
             job: self.job.clone(),
+            traces: self.traces.clone(),
+            spans: self.export.spans(),
         })
     }
 

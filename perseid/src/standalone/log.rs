@@ -1,18 +1,20 @@
 //! The embedded event log, and what is read from it at the start.
 
+use std::sync::Arc;
+
 use anyhow::{Context, Result};
-use perseid_log::{EmbeddedConfig, EmbeddedLog, EventLog, Record, Topic};
+use perseid_log::{Disk, EmbeddedConfig, EmbeddedLog, EventLog, Record, Topic};
 use perseid_logic::Accept;
 use perseid_rpc::{LogRecord, PushMsg};
 use prost::Message;
 
-use super::telling;
+use super::{stored, telling};
 use crate::config::Settings;
 
 /// The folder of the event log in the data directory.
 const LOG_DIR: &str = "log";
 
-pub(super) fn open(settings: &Settings) -> Result<EmbeddedLog> {
+pub(super) fn open(settings: &Settings, disk: Arc<dyn Disk>) -> Result<EmbeddedLog> {
     let dir = settings.node.data_dir.join(LOG_DIR);
     std::fs::create_dir_all(&dir).with_context(|| format!("can't make the data directory {}", dir.display()))?;
     let config = EmbeddedConfig {
@@ -23,7 +25,8 @@ pub(super) fn open(settings: &Settings) -> Result<EmbeddedLog> {
         queue_bytes_max: settings.log.queue_bytes_max,
         cursor_bytes_max: settings.events.hold_bytes_max,
         cursor_ms_max: settings.events.hold_ms_max,
-        keep_from: telling::keep_from_at_start(settings),
+        held_by: telling::holder(settings).into_iter().chain([stored::HOLDER]).collect(),
+        disk,
         ..EmbeddedConfig::default()
     };
     let log = EmbeddedLog::open(&dir, config).context("can't open the event log")?;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
 use perseid_hooks::{HookConfig, HookMetrics, Hooks, Prepared, Secrets};
-use perseid_log::{EmbeddedLog, EventLog, Offset};
+use perseid_log::{EmbeddedLog, EventLog};
 use perseid_logic::{Feed, Logic, Presence, StillPace, Wanted};
 use perseid_rpc::EventKind;
 
@@ -54,9 +54,13 @@ fn wanted(settings: &Settings) -> Wanted {
     Wanted::of(settings.events.keep.iter().chain(hooks).map(String::as_str))
 }
 
-/// What the log keeps until it is known which sessions have no end: everything, where somebody wants to know that.
-pub(super) fn keep_from_at_start(settings: &Settings) -> Offset {
-    if wanted(settings).sessions { 0 } else { Offset::MAX }
+/// Who holds back the log for the sake of sessions whose end is not told yet.
+const HOLDER: &str = "sessions";
+
+/// Who holds back the log from the start on: until it is known which sessions have no end everything is kept, where somebody
+/// wants to know that.
+pub(super) fn holder(settings: &Settings) -> Option<&'static str> {
+    wanted(settings).sessions.then_some(HOLDER)
 }
 
 impl Telling {
@@ -84,7 +88,7 @@ impl Telling {
         }
         if wanted.sessions && !feed.has_unconfirmed() {
             // Else when it is known which of them live.
-            log.keep_from(log.status().end + 1);
+            log.keep_from(HOLDER, log.status().end + 1);
         }
         Ok(Self { log, feed: Some(feed), hooks, pace })
     }
@@ -172,7 +176,7 @@ fn keep(presence: Arc<Presence>, log: EmbeddedLog, mut pace: StillPace) -> Resul
             }
             match presence.repeat_all() {
                 Ok(from) => {
-                    log.keep_from(from);
+                    log.keep_from(HOLDER, from);
                     pace.done(log.status().counters.bytes, now_ms);
                 }
                 Err(error) => {

@@ -1,11 +1,14 @@
 //! A user with an extended session: asks, and keeps what is pushed meanwhile.
 
+// Each test binary uses its own part of this.
+#![allow(dead_code)]
+
 use std::collections::VecDeque;
 
 use serde_json::{Value, json};
 
 use crate::support::frame::{self, Extended, Frame};
-use crate::support::{Client, PATIENCE, Server, Transport};
+use crate::support::{Client, PATIENCE, Server, Serves, Transport};
 
 pub(crate) const SEND: i32 = 4;
 pub(crate) const SYNC: i32 = 18;
@@ -35,14 +38,14 @@ pub(crate) struct Person {
 
 impl Person {
     /// Lets in a user, who is live afterwards.
-    pub(crate) fn enter(server: &Server, transport: Transport, mid: u64) -> Self {
+    pub(crate) fn enter(server: &impl Serves, transport: Transport, mid: u64) -> Self {
         let mut person = Self::enter_with(server, transport, mid, json!({}));
         person.sync_all();
         person
     }
 
     /// Lets in a user with further fields of AUTH, who is live only if these say so.
-    pub(crate) fn enter_with(server: &Server, transport: Transport, mid: u64, more: Value) -> Self {
+    pub(crate) fn enter_with(server: &impl Serves, transport: Transport, mid: u64, more: Value) -> Self {
         let mut auth = json!({ "mid": mid, "platform": "test" });
         for (name, value) in more.as_object().into_iter().flatten() {
             auth[name] = value.clone();

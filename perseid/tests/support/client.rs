@@ -18,12 +18,29 @@ pub(crate) enum Transport {
 
 pub(crate) const BOTH: [Transport; 2] = [Transport::Tcp, Transport::WebSocket];
 
-impl Transport {
-    pub(crate) fn addr(self, server: &Server) -> SocketAddr {
-        match self {
-            Self::Tcp => server.tcp,
-            Self::WebSocket => server.ws,
+/// Something that clients connect to: a process, or a standalone inside this one.
+pub(crate) trait Serves {
+    fn addr(&self, transport: Transport) -> SocketAddr;
+}
+
+impl Serves for Server {
+    fn addr(&self, transport: Transport) -> SocketAddr {
+        match transport {
+            Transport::Tcp => self.tcp,
+            Transport::WebSocket => self.ws,
         }
+    }
+}
+
+impl<T: Serves + ?Sized> Serves for &T {
+    fn addr(&self, transport: Transport) -> SocketAddr {
+        (**self).addr(transport)
+    }
+}
+
+impl Transport {
+    pub(crate) fn addr(self, server: &impl Serves) -> SocketAddr {
+        server.addr(self)
     }
 }
 
@@ -53,7 +70,7 @@ pub(crate) struct Client {
 
 impl Client {
     /// Connects; on WebSocket the upgrade is done, too.
-    pub(crate) fn connect(server: &Server, transport: Transport) -> Self {
+    pub(crate) fn connect(server: &impl Serves, transport: Transport) -> Self {
         let mut client = Self::connect_raw(transport.addr(server), transport);
         client.upgrade();
         client
@@ -91,7 +108,7 @@ impl Client {
     }
 
     /// Connects and authenticates as a classic client, with this AUTH body.
-    pub(crate) fn classic(server: &Server, transport: Transport, auth: &Value) -> Self {
+    pub(crate) fn classic(server: &impl Serves, transport: Transport, auth: &Value) -> Self {
         let mut client = Self::connect(server, transport);
         client.authenticate(auth);
         client
@@ -105,12 +122,12 @@ impl Client {
     }
 
     /// A classic session of user `mid` that accepts operation 1000.
-    pub(crate) fn user(server: &Server, transport: Transport, mid: i64) -> Self {
+    pub(crate) fn user(server: &impl Serves, transport: Transport, mid: i64) -> Self {
         Self::classic(server, transport, &json!({ "mid": mid, "accepts": [1000] }))
     }
 
     /// Connects and authenticates as an extended client; gives the JSON of AUTH_REPLY, too.
-    pub(crate) fn extended(server: &Server, transport: Transport, auth: &Value) -> (Self, Value) {
+    pub(crate) fn extended(server: &impl Serves, transport: Transport, auth: &Value) -> (Self, Value) {
         let mut client = Self::connect(server, transport);
         client.send(&frame::extended(frame::AUTH, 1, &frame::Extended::default(), auth.to_string().as_bytes()));
         let reply = client.next();

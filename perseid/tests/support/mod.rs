@@ -17,7 +17,7 @@ pub(crate) mod websocket;
 
 use std::time::{Duration, Instant};
 
-pub(crate) use client::{BOTH, Client, End, Transport};
+pub(crate) use client::{BOTH, Client, End, Serves, Transport};
 pub(crate) use frame::{Extended, Frame};
 pub(crate) use http::{Http, Response};
 pub(crate) use receiver::{Receiver, Says};

@@ -48,7 +48,8 @@ impl From<&'static str> for Value {
 /// A piece of work that has ended. Holds no text of users or callers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Span {
-    /// What was done: `api.push`, `log.append`, `job.dispatch` or `comet.write`.
+    /// What was done: `api.push` or `client.send`, `log.append`, `job.project`, `job.conv`, `job.user`, `job.dispatch`,
+    /// `comet.write`.
     pub name: &'static str,
     /// See [`SpanKind`].
     pub kind: SpanKind,

@@ -17,17 +17,17 @@ mod store;
 mod tests;
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
-pub use config::{EmbeddedConfig, OpenError};
-pub use counters::EmbeddedCounters;
-use shared::Shared;
+pub use config::{Condition, DiskFault, DiskUse, EmbeddedConfig, OnCondition, OpenError};
+pub use counters::{DURATIONS_SECONDS, Durations, EmbeddedCounters};
+use shared::{Shared, hold};
 
-/// The store in a folder. Dropping it commits and syncs what was applied.
+/// The store in a folder. Closing or dropping it commits and syncs what was applied.
 pub struct EmbeddedStore {
     shared: Arc<Shared>,
-    committer: Option<JoinHandle<()>>,
+    committer: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl EmbeddedStore {
@@ -45,7 +45,7 @@ impl EmbeddedStore {
         let thread = std::thread::Builder::new().name("store-commit".to_owned());
         let committer = thread.spawn(move || committer::run(committing, on_disk));
         let committer = committer.map_err(|error| OpenError::Disk { folder, why: error.to_string() })?;
-        Ok(Self { shared, committer: Some(committer) })
+        Ok(Self { shared, committer: Mutex::new(Some(committer)) })
     }
 
     /// Where the folder went that was there and could not be read: the store was begun anew.
@@ -59,14 +59,22 @@ impl EmbeddedStore {
     pub fn counters(&self) -> EmbeddedCounters {
         self.shared.counters()
     }
+
+    /// Commits and syncs what was applied, and takes no steps from then on; what was applied can still be read. Blocks for as
+    /// long as the disk takes. Idempotent.
+    pub fn close(&self) {
+        self.shared.close();
+        let committer = hold(&self.committer).take();
+        if let Some(committer) = committer {
+            // A thread that panicked has said so.
+            let _ = committer.join();
+            self.shared.closed();
+        }
+    }
 }
 
 impl Drop for EmbeddedStore {
     fn drop(&mut self) {
-        self.shared.close();
-        if let Some(committer) = self.committer.take() {
-            // A thread that panicked has said so.
-            let _ = committer.join();
-        }
+        self.close();
     }
 }

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use perseid_log::{EventLog, Record};
-use perseid_store::stored::step::{Step, UserItem};
+use perseid_protocol::trace::Open;
+use perseid_store::stored::step::{ConvOp, Step, UserItem};
 use tracing::{error, info, warn};
 
 use super::Ports;
 use super::sink::{Sink, Telling};
+use super::traced::Traced;
 use crate::driver::Seldom;
 use crate::inbox::progress::{Done, Ends, Follows, Next, Progress, Stop};
 use crate::inbox::show::{Applied, ShownCounts, show};
@@ -36,6 +38,7 @@ pub(super) struct Engine {
     pub(super) ports: Ports,
     pub(super) log: Arc<dyn EventLog>,
     pub(super) progress: Progress,
+    traced: Traced,
     dead_log: Seldom,
     stop_said: bool,
 }
@@ -45,7 +48,8 @@ pub(super) type Out<'a> = Option<&'a mut Sink>;
 
 impl Engine {
     pub(super) fn new(ports: Ports, log: Arc<dyn EventLog>, progress: Progress) -> Self {
-        Self { ports, log, progress, dead_log: Seldom::default(), stop_said: false }
+        let traced = Traced::new(ports.spans.clone());
+        Self { ports, log, progress, traced, dead_log: Seldom::default(), stop_said: false }
     }
 
     /// Applies these records, which reach up to `last`, as far as it goes; `may_wait`: this thread may wait for the store.
@@ -62,6 +66,10 @@ impl Engine {
             }
             let (taken, follows) = self.progress.give(first, records, last);
             self.report_dead();
+            let sampled = self.progress.take_sampled();
+            if out.is_some() {
+                self.traced.begin(sampled);
+            }
             let age_ms = records.iter().rfind(|record| record.offset <= taken).map(|record| record.ts_ms);
             self.lag_since(age_ms);
             if let Some(stand) = self.follow(follows, out) {
@@ -101,8 +109,14 @@ impl Engine {
                 Done::Loaded(loaded, Ends { first: status.first, end: status.end }, (self.ports.clock)())
             }
             Next::Prepare(prepare) => Done::Prepared(wait(store.prepare(prepare))),
-            Next::Conv(step) => Done::Conv(wait(store.conv(step))),
-            Next::User(step, again) => Done::User(wait(store.user(step, again))),
+            Next::Conv(step) => {
+                let _spans = self.traced_conv(&step);
+                Done::Conv(wait(store.conv(step)))
+            }
+            Next::User(step, again) => {
+                let _spans = self.traced_user(&step);
+                Done::User(wait(store.user(step, again)))
+            }
             Next::Records { .. } | Next::Stopped(_) => return None,
         })
     }
@@ -116,11 +130,23 @@ impl Engine {
                 if !store.is_warm(&convs, &[]) {
                     return None;
                 }
+                let _spans = self.traced_conv(&step);
                 store.conv(step).now().map(Done::Conv)
             }
-            Next::User(step, again) if self.is_small_and_warm(&step) => store.user(step, again).now().map(Done::User),
+            Next::User(step, again) if self.is_small_and_warm(&step) => {
+                let _spans = self.traced_user(&step);
+                store.user(step, again).now().map(Done::User)
+            }
             _ => None,
         }
+    }
+
+    fn traced_conv(&self, step: &Step<ConvOp>) -> Vec<Open> {
+        self.traced.step("job.conv", step.items.iter().map(|op| op.offset))
+    }
+
+    fn traced_user(&self, step: &Step<UserItem>) -> Vec<Open> {
+        self.traced.step("job.user", step.items.iter().map(|item| item.offset))
     }
 
     fn is_small_and_warm(&self, step: &Step<UserItem>) -> bool {
@@ -131,8 +157,12 @@ impl Engine {
     fn follow(&mut self, follows: Follows, out: &mut Out<'_>) -> Option<Stand> {
         match follows {
             Follows::Nothing => None,
-            Follows::Applied(applied) => {
+            Follows::Applied(mut applied) => {
+                let dispatches = self.traced.applied(&mut applied);
                 self.tell(&applied, out);
+                if let Some(sink) = out {
+                    sink.open(dispatches);
+                }
                 None
             }
             Follows::Unsure(buckets) => {
@@ -148,6 +178,7 @@ impl Engine {
             }
             Follows::Again(error) => {
                 warn!(%error, "the store has lost something: the log is applied again from its guards on");
+                self.traced.again();
                 self.ports.inbox_metrics.add(|it| &it.reloads, 1);
                 None
             }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use perseid_protocol::push::{Delivery, SessionAddr, Target};
+use perseid_protocol::trace::Open;
 
 use super::Ports;
 use crate::dispatch::Counts;
@@ -16,11 +17,13 @@ pub(super) struct Sink {
     counts: Counts,
     /// Channels that have something new.
     hints: Vec<Hint>,
+    /// Of records that are traced, until what is told of them was handed over.
+    spans: Vec<Open>,
 }
 
 impl Sink {
     pub(super) fn new(outlet: Outlet) -> Self {
-        Self { outlet, counts: Counts::default(), hints: Vec::new() }
+        Self { outlet, counts: Counts::default(), hints: Vec::new(), spans: Vec::new() }
     }
 
     /// Comets that came or went since the last time, if nothing waits for those that were there.
@@ -35,6 +38,11 @@ impl Sink {
         std::mem::take(&mut self.hints)
     }
 
+    /// These end when what waits was handed over.
+    pub(super) fn open(&mut self, spans: Vec<Open>) {
+        self.spans.extend(spans);
+    }
+
     /// Hands over what waits; gives whether anything did.
     pub(super) fn flush(&mut self, metrics: &Metrics) -> bool {
         let waited = !self.outlet.is_empty();
@@ -42,6 +50,7 @@ impl Sink {
             self.outlet.hand_over(metrics, &mut self.counts);
         }
         metrics.add_counts(&std::mem::take(&mut self.counts));
+        self.spans.clear();
         waited
     }
 

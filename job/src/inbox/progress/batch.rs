@@ -9,6 +9,7 @@ use crate::inbox::meaning::{RoomKeep, Senseless, conv_op};
 use crate::inbox::project::{Meant, project};
 use crate::inbox::show::Shown;
 use perseid_log::{Record, Topic};
+use perseid_protocol::trace::Trace;
 use perseid_rpc::LogRecord;
 
 /// Entries of inboxes in one step, unless a single record has more.
@@ -22,6 +23,29 @@ pub(super) struct Batch {
     pub(super) meant: Vec<(Meant, Option<ConvOp>)>,
     /// What made no sense.
     pub(super) dead: Vec<(u64, Senseless)>,
+    /// What is traced: none, as a rule.
+    pub(super) sampled: Vec<Sampled>,
+}
+
+/// A record whose trace is sampled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sampled {
+    /// Where it stands in the log.
+    pub offset: u64,
+    /// The id of its message.
+    pub id: u64,
+    /// Its trace.
+    pub trace: Trace,
+}
+
+impl Sampled {
+    fn of(offset: u64, record: &LogRecord) -> Option<Self> {
+        if record.trace.is_empty() {
+            return None;
+        }
+        let trace = Trace::from_record(&record.trace).filter(|trace| trace.sampled)?;
+        Some(Self { offset, id: record.id, trace })
+    }
 }
 
 impl Batch {
@@ -32,7 +56,10 @@ impl Batch {
             let offset = record.offset;
             let read = LogRecord::from_value(&record.value).map_err(Senseless::Undecodable);
             match read.and_then(|said| conv_op(offset, &said, keep).map(|op| (said, op))) {
-                Ok((record, op)) => batch.meant.push((Meant { offset, record }, op)),
+                Ok((record, op)) => {
+                    batch.sampled.extend(Sampled::of(offset, &record));
+                    batch.meant.push((Meant { offset, record }, op));
+                }
                 Err(error) => batch.dead.push((offset, error)),
             }
         }

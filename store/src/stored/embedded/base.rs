@@ -1,11 +1,13 @@
 //! Committed rows, in one keyspace of fjall: one, so that a flush is atomic over all sorts of rows.
 
+use std::io::{self, ErrorKind};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 
-use super::config::EmbeddedConfig;
+use super::config::{DiskFault, DiskUse, EmbeddedConfig};
 use super::recent::Recent;
 use crate::stored::kv::{Base, BaseRows, Broken, Found, Key, Layer};
 
@@ -19,13 +21,19 @@ pub(super) struct Disk {
     db: Database,
     rows: Keyspace,
     recent: Recent,
-    /// Every commit fails from now on, as on a disk that does not take bytes.
-    #[cfg(test)]
-    pub(super) fails: std::sync::atomic::AtomicBool,
+    fault: DiskFault,
+    /// The operating system refused something, as opposed to bytes that are not what was written.
+    has_failed: AtomicBool,
 }
 
-fn broken(error: impl std::fmt::Display) -> Broken {
-    Broken(error.to_string())
+/// Whether it is the disk, its room or its rights that fail, and not what is on it. A file that is missing, or shorter than it
+/// should be, is damage.
+pub(super) fn is_of_disk(error: &fjall::Error) -> bool {
+    let of_system = |error: &io::Error| error.raw_os_error().is_some() && error.kind() != ErrorKind::NotFound;
+    match error {
+        fjall::Error::Io(error) | fjall::Error::Storage(fjall::LsmError::Io(error)) => of_system(error),
+        _ => false,
+    }
 }
 
 impl Disk {
@@ -40,21 +48,29 @@ impl Disk {
         let options =
             || KeyspaceCreateOptions::default().manual_journal_persist(true).max_memtable_size(config.memtable_bytes_max);
         let rows = db.keyspace("rows", options)?;
-        Ok(Self {
-            db,
-            rows,
-            recent: Recent::new(config.recent_bytes_max),
-            #[cfg(test)]
-            fails: std::sync::atomic::AtomicBool::new(false),
-        })
+        let (fault, has_failed) = (config.disk_fault.clone(), AtomicBool::new(false));
+        Ok(Self { db, rows, recent: Recent::new(config.recent_bytes_max), fault, has_failed })
+    }
+
+    /// Whether an error of the disk itself was met.
+    pub(super) fn has_failed(&self) -> bool {
+        self.has_failed.load(Ordering::Relaxed)
+    }
+
+    fn broken(&self, error: &fjall::Error) -> Broken {
+        if is_of_disk(error) {
+            self.has_failed.store(true, Ordering::Relaxed);
+        }
+        Broken(error.to_string())
+    }
+
+    fn ask(&self, what: DiskUse) -> Result<(), Broken> {
+        (self.fault)(what).map_err(|error| self.broken(&error.into()))
     }
 
     /// Writes layers in one commit. Until this returns nobody may look for their rows here. `flush`: it survives the process (not the machine) when this returns.
     pub(super) fn commit(&self, layers: &[&Layer], flush: bool) -> Result<(), Broken> {
-        #[cfg(test)]
-        if self.fails.load(std::sync::atomic::Ordering::SeqCst) {
-            return Err(broken("a test wants it so"));
-        }
+        self.ask(DiskUse::Commit)?;
         let mut batch = self.db.batch().durability(flush.then_some(PersistMode::Buffer));
         for (key, value) in layers.iter().flat_map(|layer| layer.iter()) {
             match value {
@@ -62,19 +78,20 @@ impl Disk {
                 None => batch.remove(&self.rows, key.as_ref()),
             }
         }
-        batch.commit().map_err(broken)?;
+        batch.commit().map_err(|error| self.broken(&error))?;
         layers.iter().for_each(|layer| self.recent.committed(layer));
         Ok(())
     }
 
     /// Everything committed so far survives the machine when this returns.
     pub(super) fn persist(&self) -> Result<(), Broken> {
-        self.db.persist(PersistMode::SyncData).map_err(broken)
+        self.ask(DiskUse::Sync)?;
+        self.db.persist(PersistMode::SyncData).map_err(|error| self.broken(&error))
     }
 
     /// Everything committed so far survives the process when this returns; an error if it takes no commits any more.
     pub(super) fn flush(&self) -> Result<(), Broken> {
-        self.db.persist(PersistMode::Buffer).map_err(broken)
+        self.db.persist(PersistMode::Buffer).map_err(|error| self.broken(&error))
     }
 
     /// Whether a commit would not be held up.
@@ -93,13 +110,13 @@ impl Base for Disk {
         if let Some(row) = self.recent.get(key) {
             return Ok(Some(row));
         }
-        self.rows.get(key.as_ref()).map(|value| value.map(Bytes::from)).map_err(broken)
+        self.rows.get(key.as_ref()).map(|value| value.map(Bytes::from)).map_err(|error| self.broken(&error))
     }
 
     fn find(&self, keys: &[Key], found: &mut [Found]) -> Result<(), Broken> {
         self.recent.find(keys, found);
         for (key, found) in keys.iter().zip(found).filter(|(_, found)| found.is_none()) {
-            *found = Some(self.rows.get(key.as_ref()).map_err(broken)?.map(Bytes::from));
+            *found = Some(self.rows.get(key.as_ref()).map_err(|error| self.broken(&error))?.map(Bytes::from));
         }
         Ok(())
     }
@@ -107,7 +124,7 @@ impl Base for Disk {
     fn range(&self, from: Key, to: Key, descending: bool) -> BaseRows<'_> {
         let rows = self.rows.range(from..=to);
         let row = |guard: fjall::Guard| {
-            let (key, value) = guard.into_inner().map_err(broken)?;
+            let (key, value) = guard.into_inner().map_err(|error| self.broken(&error))?;
             let key = Key::from_bytes(&key).ok_or_else(|| Broken("a key of the store is too long: it is damaged".to_owned()))?;
             Ok((key, Bytes::from(value)))
         };

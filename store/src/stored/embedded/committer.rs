@@ -42,7 +42,12 @@ impl Committer {
     /// One round; true: the store is closed.
     fn round(&mut self) -> bool {
         let (is_closing, is_due) = self.shared.wait_for_work(self.persist_at);
+        // Taken before the commit: what they wait for is in it.
+        let syncing = if is_due || is_closing { self.shared.take_syncing() } else { Vec::new() };
         let worked = self.commit().and_then(|()| if is_due || is_closing { self.persist() } else { Ok(()) });
+        for waits in syncing {
+            waits.keep(worked.clone());
+        }
         if is_due {
             self.persist_at = Instant::now() + Duration::from_millis(self.shared.config.persist_ms);
         }
@@ -109,10 +114,12 @@ impl Committer {
 
     /// The disk failed: says so, and opens it anew as soon as it takes bytes again. What was not synced is applied again then.
     fn heal(&mut self, broken: Broken) {
+        self.shared.counters.failed();
         self.shared.set_health(Health::Down(broken.0));
         while !self.shared.is_closing() {
             std::thread::sleep(Duration::from_millis(RETRY_MS));
             self.shared.take_waiting().clear();
+            self.shared.take_syncing().clear();
             match self.shared.reopen() {
                 Ok(on_disk) => {
                     (self.committed, self.to_persist) = (on_disk, true);

@@ -1,10 +1,40 @@
 //! Settings of the store in a folder, and why it does not open.
 
+use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use thiserror::Error;
 
 use crate::stored::config::{Clock, StoredConfig};
+
+/// What a store asks of its disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DiskUse {
+    /// Opening the folder, and looking whether a disk that failed takes bytes again.
+    Open,
+    /// Writing what was applied.
+    Commit,
+    /// Syncing what was written.
+    Sync,
+}
+
+/// Asked before each use of the disk; an error is taken for the disk's own. Tests make disks fail here.
+pub type DiskFault = Arc<dyn Fn(DiskUse) -> io::Result<()> + Send + Sync>;
+
+/// How a store is, told to whoever runs it when that changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// It works.
+    Works,
+    /// Its disk fails, and is tried again and again. What was applied can be read.
+    Fails(String),
+    /// The disk takes bytes again; nothing is read until the log has been applied to where the store stood.
+    Behind,
+}
+
+/// Told a condition when it begins, on the thread that commits or that applies: must not block.
+pub type OnCondition = Arc<dyn Fn(&Condition) + Send + Sync>;
 
 /// Settings of an [`super::EmbeddedStore`].
 #[derive(Clone)]
@@ -31,8 +61,13 @@ pub struct EmbeddedConfig {
     pub page_cache_bytes_max: u64,
     /// Bytes of messages committed last that are kept in memory.
     pub recent_bytes_max: usize,
-    /// A folder that can't be read is moved aside and a new store is begun, which is filled again from the log.
+    /// A folder that can't be read when the store is opened is moved aside and a new one is begun, which is filled again from
+    /// the log. Never for an error of the disk, and never while it runs: the folder may hold what the log no longer has.
     pub move_aside: bool,
+    /// See [`DiskFault`].
+    pub disk_fault: DiskFault,
+    /// See [`OnCondition`].
+    pub on_condition: OnCondition,
 }
 
 impl EmbeddedConfig {
@@ -52,6 +87,8 @@ impl EmbeddedConfig {
             page_cache_bytes_max: 64 << 20,
             recent_bytes_max: 64 << 20,
             move_aside: true,
+            disk_fault: Arc::new(|_| Ok(())),
+            on_condition: Arc::new(|_| {}),
         }
     }
 }
@@ -63,7 +100,7 @@ pub enum OpenError {
     #[error("the store {0} is open in another process: stop that one, or use another folder")]
     Locked(PathBuf),
     /// The disk or its rights.
-    #[error("the store {folder} can't be opened: {why}")]
+    #[error("the store {folder} can't be opened: {why}. Nothing was changed: look at the disk, its room and its rights")]
     Disk {
         /// Where.
         folder: PathBuf,

@@ -1,12 +1,11 @@
 //! Opening a folder: what is there is read, or moved aside.
 
 use std::hash::{BuildHasher, RandomState};
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::base::Disk;
-use super::config::{EmbeddedConfig, OpenError};
+use super::base::{Disk, is_of_disk};
+use super::config::{DiskUse, EmbeddedConfig, OpenError};
 use crate::stored::config::StoredConfig;
 use crate::stored::conv_bucket::ConvBucket;
 use crate::stored::engine::Buckets;
@@ -43,11 +42,16 @@ pub(super) fn open(config: &EmbeddedConfig, stored: &Arc<StoredConfig>) -> Resul
     }
 }
 
-fn open_folder(config: &EmbeddedConfig, stored: &Arc<StoredConfig>) -> Result<Opened, OpenError> {
+/// Opens a folder, or makes it; one that can't be read stays where it is.
+pub(super) fn open_folder(config: &EmbeddedConfig, stored: &Arc<StoredConfig>) -> Result<Opened, OpenError> {
     let folder = config.folder.clone();
-    let disk = Disk::open(&folder, config).map_err(|error| classify(&folder, error))?;
+    let asked = (config.disk_fault)(DiskUse::Open).map_err(fjall::Error::from);
+    let disk = asked.and_then(|()| Disk::open(&folder, config)).map_err(|error| classify(&folder, &error))?;
     let disk = Arc::new(disk);
-    let unreadable = |broken: Broken| OpenError::Broken { folder: folder.clone(), why: broken.0 };
+    let unreadable = |broken: Broken| match disk.has_failed() {
+        true => OpenError::Disk { folder: folder.clone(), why: broken.0 },
+        false => OpenError::Broken { folder: folder.clone(), why: broken.0 },
+    };
     let format = format_of(&disk).map_err(unreadable)?;
     if format > FORMAT {
         return Err(OpenError::Newer { folder, format });
@@ -86,19 +90,11 @@ fn life(rows: &mut Rows, disk: &Disk) -> Result<u64, Broken> {
     Ok(boot)
 }
 
-fn classify(folder: &Path, error: fjall::Error) -> OpenError {
-    let folder = folder.to_owned();
-    let why = error.to_string();
-    let of_disk = |error: &std::io::Error| {
-        matches!(
-            error.kind(),
-            ErrorKind::PermissionDenied | ErrorKind::StorageFull | ErrorKind::ReadOnlyFilesystem | ErrorKind::NotADirectory
-        )
-    };
-    match &error {
+fn classify(folder: &Path, error: &fjall::Error) -> OpenError {
+    let (folder, why) = (folder.to_owned(), error.to_string());
+    match error {
         fjall::Error::Locked => OpenError::Locked(folder),
-        fjall::Error::Io(error) if of_disk(error) => OpenError::Disk { folder, why },
-        fjall::Error::Storage(fjall::LsmError::Io(error)) if of_disk(error) => OpenError::Disk { folder, why },
+        error if is_of_disk(error) => OpenError::Disk { folder, why },
         _ => OpenError::Broken { folder, why },
     }
 }

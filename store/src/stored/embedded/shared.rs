@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use super::base::Disk;
 use super::committer::Offsets;
-use super::config::EmbeddedConfig;
+use super::config::{Condition, EmbeddedConfig};
 use super::counters::{Counters, EmbeddedCounters};
 use super::heal::offsets_of;
 use super::later::Promise;
@@ -31,8 +31,13 @@ pub(super) type Waiting = Promise<Result<(), Broken>>;
 
 #[derive(Default)]
 struct Work {
+    /// For the next commit.
     waiting: Vec<Waiting>,
+    /// For the next sync.
+    syncing: Vec<Waiting>,
     is_closing: bool,
+    /// Nobody commits any more.
+    is_closed: bool,
 }
 
 pub(super) struct Shared {
@@ -49,6 +54,8 @@ pub(super) struct Shared {
     pub(super) user_bytes: AtomicUsize,
     pub(super) is_well: AtomicBool,
     pub(super) health: Mutex<Health>,
+    /// What whoever runs it was told last.
+    pub(super) told: Mutex<Condition>,
     /// The guards that had been reached when the store broke.
     pub(super) reached: Mutex<(Offsets, Offsets)>,
     durable: Mutex<Offsets>,
@@ -81,6 +88,7 @@ impl Shared {
             user_bytes: AtomicUsize::new(0),
             is_well: AtomicBool::new(true),
             health: Mutex::new(Health::Works),
+            told: Mutex::new(Condition::Works),
             reached: Mutex::default(),
             durable: Mutex::default(),
             counters: Counters::default(),
@@ -89,13 +97,15 @@ impl Shared {
 
     // ---- the committer's side
 
-    /// Waits until there is something to commit, or until this time; gives whether the store is closing, and whether it is time.
+    /// Waits until there is something to commit, or until this time; gives whether the store is closing, and whether it is time to
+    /// sync, or somebody waits for that.
     pub(super) fn wait_for_work(&self, until: Instant) -> (bool, bool) {
         let mut work = hold(&self.work);
         loop {
             let now = Instant::now();
-            if work.is_closing || now >= until || !work.waiting.is_empty() || self.is_enough() {
-                return (work.is_closing, now >= until);
+            let is_due = now >= until || !work.syncing.is_empty();
+            if work.is_closing || is_due || !work.waiting.is_empty() || self.is_enough() {
+                return (work.is_closing, is_due);
             }
             self.is_asleep.store(true, Ordering::SeqCst);
             // What came between the question above and this is seen here, or sees that we sleep.
@@ -116,6 +126,10 @@ impl Shared {
 
     pub(super) fn take_waiting(&self) -> Vec<Waiting> {
         std::mem::take(&mut hold(&self.work).waiting)
+    }
+
+    pub(super) fn take_syncing(&self) -> Vec<Waiting> {
+        std::mem::take(&mut hold(&self.work).syncing)
     }
 
     pub(super) fn is_closing(&self) -> bool {
@@ -154,7 +168,7 @@ impl Shared {
     }
 
     pub(super) fn counters(&self) -> EmbeddedCounters {
-        self.counters.read(self.uncommitted_bytes())
+        self.counters.read(self.uncommitted_bytes(), self.disk().map_or(0, |disk| disk.bytes()))
     }
 
     pub(super) fn set_durable(&self, offsets: &Offsets) {
@@ -189,6 +203,18 @@ impl Shared {
         Err(Broken("it was opened anew after its disk had failed, and applies the log again".to_owned()))
     }
 
+    /// Why it does not work, if it does not.
+    pub(super) fn trouble(&self) -> Option<String> {
+        if self.is_well() {
+            return None;
+        }
+        match &*hold(&self.health) {
+            Health::Works => None,
+            Health::Down(why) => Some(format!("takes nothing now: {why}")),
+            Health::Behind => Some("its disk had failed: the log is being applied again".to_owned()),
+        }
+    }
+
     pub(super) fn is_well(&self) -> bool {
         self.is_well.load(Ordering::Acquire)
     }
@@ -210,15 +236,40 @@ impl Shared {
         self.wake.notify_one();
     }
 
-    /// Somebody waits for the next commit.
+    /// Somebody waits for the next commit; if there is none any more, he is told so by the end of `waiting`.
     pub(super) fn wait_for_commit(&self, waiting: Waiting) {
-        hold(&self.work).waiting.push(waiting);
-        self.wake.notify_one();
+        let mut work = hold(&self.work);
+        if !work.is_closed {
+            work.waiting.push(waiting);
+            self.wake.notify_one();
+        }
+    }
+
+    /// Somebody waits for the next sync, as above.
+    pub(super) fn wait_for_sync(&self, waiting: Waiting) {
+        let mut work = hold(&self.work);
+        if !work.is_closed {
+            work.syncing.push(waiting);
+            self.wake.notify_one();
+        }
     }
 
     /// The committer is to end.
     pub(super) fn close(&self) {
         hold(&self.work).is_closing = true;
         self.wake.notify_one();
+    }
+
+    /// The committer has ended: nothing is applied any more, and nobody waits.
+    pub(super) fn closed(&self) {
+        let waiting = {
+            let mut work = hold(&self.work);
+            work.is_closed = true;
+            (std::mem::take(&mut work.waiting), std::mem::take(&mut work.syncing))
+        };
+        drop(waiting);
+        // Nobody is told: whoever closed it knows.
+        *hold(&self.health) = Health::Down("it was closed".to_owned());
+        self.is_well.store(false, Ordering::Release);
     }
 }

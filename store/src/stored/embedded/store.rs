@@ -39,6 +39,19 @@ impl EmbeddedStore {
         }))
     }
 
+    /// Answered when everything applied so far survives whatever happens to this machine.
+    fn when_synced(&self) -> Verdict<Result<(), StepError>> {
+        let (promise, synced) = promise();
+        self.shared.wait_for_sync(promise);
+        Verdict::Later(Box::pin(async move {
+            match synced.await {
+                Some(Ok(())) => Ok(()),
+                Some(Err(broken)) => Err(StepError::Down(broken.0)),
+                None => Err(StepError::Down("it was closed, or its disk failed".to_owned())),
+            }
+        }))
+    }
+
     /// Tells the committer what is to be committed.
     fn applied(&self) {
         let engine = &self.shared.engine;
@@ -68,7 +81,8 @@ impl Store for EmbeddedStore {
     fn prepare(&self, prepare: Prepare) -> Verdict<Result<(), StepError>> {
         let prepared = self.shared.may_step().and_then(|()| self.shared.engine.prepare(&prepare));
         self.applied();
-        Verdict::Now(prepared)
+        // Clients are told an epoch: it must not be another one after a kill. Rare, so it may cost a sync.
+        if prepared.is_err() || prepare.renewed.is_empty() { Verdict::Now(prepared) } else { self.when_synced() }
     }
 
     fn conv(&self, step: Step<ConvOp>) -> Verdict<Result<Vec<ConvDone>, StepError>> {
@@ -106,6 +120,10 @@ impl Store for EmbeddedStore {
 
     fn durable(&self, partition: u32) -> u64 {
         self.shared.durable(partition)
+    }
+
+    fn trouble(&self) -> Option<String> {
+        self.shared.trouble()
     }
 
     fn reserve(&self, reserve: Reserve) -> Answer<Reserved> {

@@ -1,13 +1,14 @@
 //! A disk that fails, a folder that can't be read, too much that is not committed.
 
+use std::io;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{EmbeddedConfig, EmbeddedStore, OpenError};
+use super::{Condition, DiskUse, EmbeddedConfig, EmbeddedStore, OpenError};
 use crate::Verdict;
 use crate::stored::conv::Conv;
 use crate::stored::read::{PageBound, Reserve, Reserved};
@@ -21,8 +22,18 @@ fn config(folder: &Path) -> EmbeddedConfig {
     EmbeddedConfig { rest_ms: 0, persist_ms: 20, ..config }
 }
 
+/// The answer, however long it takes.
 fn now<T>(verdict: Verdict<T>) -> T {
-    verdict.now().unwrap()
+    let mut coming = match verdict {
+        Verdict::Now(answer) => return answer,
+        Verdict::Later(coming) => coming,
+    };
+    loop {
+        match coming.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(answer) => return answer,
+            Poll::Pending => std::thread::sleep(Duration::from_millis(1)),
+        }
+    }
 }
 
 fn prepare(store: &EmbeddedStore) {
@@ -52,27 +63,77 @@ fn wait_until(mut is_there: impl FnMut() -> bool) {
     }
 }
 
+/// What can be read of the inbox.
 fn page(store: &EmbeddedStore) -> Vec<u64> {
     let bound = PageBound { messages_max: 100, bytes_max: usize::MAX };
     now(store.sync(2, 0, bound)).unwrap().unwrap().messages.iter().map(|message| message.pos).collect()
 }
 
+/// A disk that can be made to fail.
+#[derive(Clone, Default)]
+struct Faults(Arc<Mutex<Vec<(DiskUse, i32)>>>);
+
+impl Faults {
+    /// From now on this use of the disk fails, with this error of the operating system.
+    fn begin(&self, what: DiskUse, code: i32) {
+        self.0.lock().unwrap().push((what, code));
+    }
+
+    fn end(&self) {
+        self.0.lock().unwrap().clear();
+    }
+
+    fn config(&self, folder: &Path) -> EmbeddedConfig {
+        let faults = self.0.clone();
+        let fault = move |what| {
+            let code = faults.lock().unwrap().iter().find(|(failing, _)| *failing == what).map(|(_, code)| *code);
+            code.map_or(Ok(()), |code| Err(io::Error::from_raw_os_error(code)))
+        };
+        EmbeddedConfig { disk_fault: Arc::new(fault), ..config(folder) }
+    }
+}
+
+const NO_SPACE: i32 = 28;
+const BROKEN_DISK: i32 = 5;
+const FILE_TOO_LARGE: i32 = 27;
+
 #[test]
 fn a_store_outlives_a_disk_that_fails() {
+    for what in [DiskUse::Commit, DiskUse::Sync] {
+        outlives(what);
+    }
+}
+
+fn outlives(what: DiskUse) {
     let folder = tempfile::tempdir().unwrap();
-    let store = EmbeddedStore::open(config(folder.path())).unwrap();
+    let faults = Faults::default();
+    let told: Arc<Mutex<Vec<Condition>>> = Arc::default();
+    let on_condition = {
+        let told = told.clone();
+        Arc::new(move |condition: &Condition| told.lock().unwrap().push(condition.clone()))
+    };
+    let store = EmbeddedStore::open(EmbeddedConfig { on_condition, ..faults.config(folder.path()) }).unwrap();
     prepare(&store);
     assert_eq!((say(&store, 1), say(&store, 2)), (Ok(1), Ok(2)));
     wait_until(|| store.durable(0) == 2);
-    store.shared.disk().unwrap().fails.store(true, Ordering::SeqCst);
+    faults.begin(DiskUse::Open, NO_SPACE);
+    faults.begin(what, NO_SPACE);
     assert_eq!(say(&store, 3), Ok(3));
-    wait_until(|| !store.shared.is_well());
+    wait_until(|| store.trouble().is_some());
     // It says so, and what was shown can still be read.
-    if matches!(say(&store, 4), Err(StepError::Down(_))) && store.counters().reopened == 0 {
-        assert_eq!(now(store.inbox(2)).map_or(3, |inbox| inbox.head), 3);
-    }
-    assert!(now(store.ack(2, "web", 1, 5)).is_err() || store.counters().reopened > 0);
+    assert!(matches!(say(&store, 4), Err(StepError::Down(_))));
+    assert_eq!(page(&store), [1, 2, 3]);
+    assert!(now(store.ack(2, "web", 1, 5)).is_err());
+    assert_eq!((store.durable(0), store.counters().reopened), (2, 0), "what is not synced is not called durable");
+    faults.end();
     wait_until(|| store.counters().reopened == 1);
+    if what == DiskUse::Sync {
+        // It was written, and is synced now.
+        wait_until(|| store.durable(0) == 3);
+        assert_eq!(page(&store), [1, 2, 3]);
+        assert_eq!(told.lock().unwrap().last(), Some(&Condition::Works));
+        return;
+    }
     // It stands lower than it had shown: it says nothing until the log was applied again.
     assert_eq!(now(store.load(0)).unwrap().buckets.iter().map(|state| state.guard).collect::<Vec<_>>(), [2, 2]);
     assert!(now(store.inbox(2)).is_err() && !store.is_warm(&[CHAT], &[2]));
@@ -83,6 +144,92 @@ fn a_store_outlives_a_disk_that_fails() {
     assert_eq!(page(&store), [1, 2, 3]);
     assert!(matches!(now(store.reserve(ask)), Ok(Reserved::Duplicate { id: 3, .. })));
     wait_until(|| store.durable(0) == 3);
+    let told = told.lock().unwrap();
+    assert!(matches!(&told[..], [Condition::Fails(_), Condition::Behind, Condition::Works]), "{told:?}");
+}
+
+#[test]
+fn what_was_closed_is_on_the_disk_and_takes_nothing_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let slow = EmbeddedConfig { persist_ms: 3_600_000, commit_bytes: usize::MAX, ..config(folder.path()) };
+    let store = EmbeddedStore::open(slow.clone()).unwrap();
+    prepare(&store);
+    assert_eq!((say(&store, 1), store.durable(0)), (Ok(1), 0));
+    store.close();
+    assert_eq!((store.durable(0), page(&store)), (1, vec![1]));
+    assert!(matches!(say(&store, 2), Err(StepError::Down(_))));
+    assert!(now(store.ack(2, "web", 1, 5)).is_err());
+    store.close();
+    drop(store);
+    let store = EmbeddedStore::open(slow).unwrap();
+    assert_eq!(now(store.load(0)).unwrap().buckets.iter().map(|state| state.guard).collect::<Vec<_>>(), [1, 1]);
+}
+
+/// Whoever was told an epoch is not told another one after a kill in the first moment.
+#[test]
+fn an_epoch_is_on_the_disk_before_anybody_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let slow = EmbeddedConfig { persist_ms: 3_600_000, commit_bytes: usize::MAX, ..config(folder.path()) };
+    let store = EmbeddedStore::open(slow).unwrap();
+    prepare(&store);
+    assert_eq!(store.counters().persists.counts.iter().sum::<u64>(), 1);
+    let copy = tempfile::tempdir().unwrap();
+    copy_all(folder.path(), copy.path());
+    let killed = EmbeddedStore::open(config(copy.path())).unwrap();
+    assert_eq!(now(killed.load(0)).unwrap().buckets.iter().map(|state| state.epoch).collect::<Vec<_>>(), [Some(7); 2]);
+}
+
+/// The folder as a kill would leave it.
+fn copy_all(from: &Path, to: &Path) {
+    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let to = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            std::fs::create_dir(&to).unwrap();
+            copy_all(&entry.path(), &to);
+        } else {
+            std::fs::copy(entry.path(), to).unwrap();
+        }
+    }
+}
+
+/// The folder may hold what the log no longer has: a disk that fails is no reason to begin a new one.
+#[test]
+fn a_disk_that_fails_moves_nothing_aside() {
+    for code in [NO_SPACE, BROKEN_DISK, FILE_TOO_LARGE] {
+        let parent = tempfile::tempdir().unwrap();
+        let folder = parent.path().join("store");
+        let faults = Faults::default();
+        drop(EmbeddedStore::open(faults.config(&folder)).unwrap());
+        faults.begin(DiskUse::Open, code);
+        assert!(matches!(EmbeddedStore::open(faults.config(&folder)), Err(OpenError::Disk { .. })), "{code}");
+        faults.end();
+        assert_eq!(EmbeddedStore::open(faults.config(&folder)).unwrap().moved_to(), None);
+        assert_eq!(std::fs::read_dir(parent.path()).unwrap().count(), 1, "{code}");
+    }
+}
+
+/// A folder that was used a moment ago is not moved aside, even if nothing in it can be read any more.
+#[test]
+fn a_store_that_runs_is_never_moved_aside() {
+    let parent = tempfile::tempdir().unwrap();
+    let folder = parent.path().join("store");
+    let faults = Faults::default();
+    let store = EmbeddedStore::open(faults.config(&folder)).unwrap();
+    prepare(&store);
+    assert_eq!(say(&store, 1), Ok(1));
+    wait_until(|| store.durable(0) == 1);
+    faults.begin(DiskUse::Open, NO_SPACE);
+    faults.begin(DiskUse::Commit, NO_SPACE);
+    assert_eq!(say(&store, 2), Ok(2));
+    wait_until(|| store.trouble().is_some());
+    let whole = std::fs::read(folder.join("version")).unwrap();
+    damage(&folder);
+    faults.end();
+    wait_until(|| store.trouble().is_some_and(|why| why.contains("delete the folder")));
+    assert_eq!(std::fs::read_dir(parent.path()).unwrap().count(), 1);
+    std::fs::write(folder.join("version"), whole).unwrap();
+    wait_until(|| store.counters().reopened == 1);
+    assert_eq!((say(&store, 2), page(&store)), (Ok(2), vec![1, 2]));
 }
 
 #[test]

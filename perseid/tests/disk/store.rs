@@ -1,0 +1,45 @@
+//! The store's disk, while that of the log is well: messages are accepted, and come when it is back.
+
+use perseid_store::stored::DiskUse;
+
+use crate::acknowledged::{ANN, BOB, Sent};
+use crate::faults::{Failing, Faults, IO_ERROR, Inside, NO_SPACE};
+use crate::person::{ACK, Person};
+use crate::standing::{metric, missing, reading_goes_on};
+use crate::support::frame::Extended;
+use crate::support::{Transport, until};
+
+#[test]
+fn what_is_accepted_while_the_store_fails_comes_when_it_works_again() {
+    for (what, code) in [(DiskUse::Commit, NO_SPACE), (DiskUse::Commit, IO_ERROR), (DiskUse::Sync, IO_ERROR)] {
+        let faults = Faults::default();
+        let server = Inside::start(&faults);
+        let mut http = server.http();
+        let mut sent = Sent::default();
+        let [mut ann, mut bob] = [ANN, BOB].map(|mid| Person::enter(&server, Transport::Tcp, mid));
+        sent.send_all(&mut ann, 3);
+        faults.set(Failing { store: vec![(what, code), (DiskUse::Open, code)], ..Failing::default() });
+        // What fails is the next commit or sync: this one is projected before that.
+        sent.send_all(&mut ann, 1);
+        until("the store has noticed", || (metric(&mut http, "store_down") == 1).then_some(()));
+        sent.send_all(&mut ann, 6);
+        let reasons = missing(&mut http);
+        assert!(matches!(&reasons[..], [why] if why.starts_with("store: takes nothing now: ")), "{reasons:?}");
+        assert_eq!(bob.refused(ACK, Extended { pos: 3, ..Extended::default() }, b"").0, "UNAVAILABLE");
+        // What was applied is read; the rest waits in the log.
+        reading_goes_on(&server, &mut bob, ANN, 4);
+
+        faults.heal();
+        let last = bob.pushed_where("the last one", |frame| frame.text() == Sent::body(10));
+        assert_eq!(last.extended.unwrap().pos, 10);
+        until("it works again", || missing(&mut http).is_empty().then_some(()));
+        assert_eq!((metric(&mut http, "store_down"), metric(&mut http, "store_reopened_total")), (0, 1));
+        assert_eq!(bob.granted(ACK, Extended { pos: 10, ..Extended::default() }, b"").0.pos, 10);
+        sent.send_all(&mut ann, 1);
+        sent.repeat(&mut ann);
+        drop((ann, bob));
+        drop(sent.check(&server));
+        let server = server.restart();
+        drop(sent.check(&server));
+    }
+}
