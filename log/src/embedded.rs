@@ -177,7 +177,10 @@ impl EmbeddedLog {
     /// has got that may have to replay them. What nobody holds is deleted by age and size; consumers' stored offsets hold it
     /// back anyway. See [`EmbeddedConfig::held_by`].
     pub fn keep_from(&self, who: &'static str, offset: Offset) {
-        lock(&self.owner.shared.held).insert(who, offset);
+        let before = lock(&self.owner.shared.held).insert(who, offset);
+        if before != Some(offset) {
+            self.owner.shared.space.look_at_retention();
+        }
     }
 
     /// Deletes the stored offset of a consumer that is not subscribed, so that it no longer holds back retention.

@@ -23,7 +23,6 @@ use tokio::sync::oneshot;
 use crate::config::Config;
 use crate::inbox::Inbox;
 use crate::metrics::{Metrics, TargetKind};
-use crate::nodes::Nodes;
 use crate::reason::Reason;
 use crate::snowflake::{LEAD_MS_MAX, Snowflake};
 use crate::traces::Traces;
@@ -209,11 +208,14 @@ impl From<AppendError> for PushError {
 
 type Outcome = Result<PushAnswer, PushError>;
 
+/// How many sessions are in a room (`type://id`): what pushes to rooms are answered with.
+pub type RoomOnline = Arc<dyn Fn(&str) -> u64 + Send + Sync>;
+
 /// Accepts pushes.
 pub struct Accept {
     log: Arc<dyn EventLog>,
     registry: Arc<dyn SessionRegistry>,
-    nodes: Arc<dyn Nodes>,
+    room_online: RoomOnline,
     ids: Arc<Snowflake>,
     bounds: RwLock<check::Bounds>,
     shared: Arc<Shared>,
@@ -264,11 +266,11 @@ impl Pending {
 }
 
 impl Accept {
-    /// Accepts pushes into `log`.
+    /// Accepts pushes into `log`. It is there before the comets are, so that it knows what the log has before anybody asks.
     pub fn new(
         log: Arc<dyn EventLog>,
         registry: Arc<dyn SessionRegistry>,
-        nodes: Arc<dyn Nodes>,
+        room_online: RoomOnline,
         metrics: Arc<Metrics>,
         config: &Config,
     ) -> Self {
@@ -276,7 +278,7 @@ impl Accept {
         Self {
             log,
             registry,
-            nodes,
+            room_online,
             ids: Arc::new(Snowflake::new(config.snowflake_worker)),
             bounds: RwLock::new(check::Bounds::of(config)),
             shared: Arc::new(Shared { retries, sent: Mutex::default(), metrics }),
@@ -419,7 +421,7 @@ impl Accept {
             Target::Mids(mids) | Target::Notice(mids) => mids.len() as u64,
             // Counted when the store was asked.
             Target::Group(_) => 0,
-            Target::Room(room) => self.nodes.room_online(room),
+            Target::Room(room) => (self.room_online)(room),
             Target::All { .. } => self.registry.counts().sessions,
         }
     }

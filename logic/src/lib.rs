@@ -23,7 +23,7 @@ pub mod service;
 pub mod snowflake;
 pub mod traces;
 
-pub use accept::{Accept, PushAnswer, PushError, PushRequest, Target};
+pub use accept::{Accept, PushAnswer, PushError, PushRequest, RoomOnline, Target};
 pub use api::access::{self, Access, Scope, Tokens};
 pub use api::grpc::grpc_services;
 pub use api::{Api, describe, router, router_with};

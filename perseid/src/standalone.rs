@@ -36,7 +36,7 @@ use crate::telemetry::LogLevel;
 use crate::traces::Export;
 use adapters::{Addresses, Link, OneNode};
 use drain::Drain;
-use ground::Ground;
+use ground::{Ground, LateNodes};
 use stored::Stored;
 use telling::{Telling, Told};
 use wire::{Wire, Wiring};
@@ -85,6 +85,8 @@ impl Standalone {
         let telling = Telling::prepare(&settings, ground.embedded.clone())?;
         let lanes = Lanes::from(Vec::new());
         let stored = ground.stored(&settings, disks, &lanes)?;
+        let all_nodes = LateNodes::default();
+        let accept = ground.accept(&settings, &stored.inbox, &all_nodes)?;
         let logic = ground.logic(&settings, &telling, &stored.inbox);
         let wire = Wiring::bind(&settings, &logic, &lanes)?;
         let link =
@@ -103,8 +105,9 @@ impl Standalone {
             started_ms: ground.started_ms,
             addresses: Addresses::default(),
         });
+        let _ = all_nodes.set(nodes.clone());
         let (feed, hooks) = (telling.feed(), telling.metrics());
-        let api = ground.api(&settings, nodes.clone(), feed.clone(), &stored.inbox)?;
+        let api = ground.api(&settings, accept, nodes.clone(), feed.clone(), &stored.inbox);
         let told = telling.start(logic.presence())?;
         let wire = wire.serve(&settings, &comet, &ground.registry, nodes, &api)?;
         let Ground { started_ms, metrics, access, http_listeners, http, gate, export, traces, log, registry, job, .. } = ground;

@@ -165,6 +165,12 @@ impl Space {
         self.work.notify_one();
     }
 
+    /// What was held back may not be any more.
+    pub(super) fn look_at_retention(&self) {
+        lock(&self.state).retain = true;
+        self.work.notify_one();
+    }
+
     pub(super) fn stop(&self) {
         lock(&self.state).stop = true;
         self.work.notify_one();

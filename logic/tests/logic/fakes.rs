@@ -281,7 +281,9 @@ impl World {
     fn build(nodes: FakeNodes, config: Config, access: impl FnOnce(&Arc<Metrics>) -> Access, keeps: bool) -> Self {
         let (log, nodes, registry) = (Arc::new(FakeLog::default()), Arc::new(nodes), Arc::new(MemoryRegistry::new()));
         let metrics = Arc::new(Metrics::default());
-        let mut accept = Accept::new(log.clone(), registry.clone(), nodes.clone(), metrics.clone(), &config);
+        let rooms = nodes.clone();
+        let room_online: perseid_logic::RoomOnline = Arc::new(move |room: &str| rooms.room_online(room));
+        let mut accept = Accept::new(log.clone(), registry.clone(), room_online, metrics.clone(), &config);
         let keeps = keeps.then(|| Keeping::new(&log, &registry, &metrics, accept.ids().clone(), config.stored.clone()));
         if let Some(keeps) = &keeps {
             accept = accept.keeping(keeps.inbox.clone());

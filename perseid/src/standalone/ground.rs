@@ -1,7 +1,7 @@
 //! What the parts stand on, opened before any of them runs; and the parts that need no more than that to begin.
 
 use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context, Result};
 use perseid_comet::{Certificates, Comet};
@@ -21,6 +21,9 @@ use crate::clock::unix_ms;
 use crate::config::Settings;
 use crate::gate::{Gate, session_limits};
 use crate::traces::{self, Export};
+
+/// All comets, when they are there.
+pub(super) type LateNodes = Arc<OnceLock<Arc<dyn Nodes>>>;
 
 pub(super) struct Ground {
     pub(super) started_ms: u64,
@@ -104,20 +107,30 @@ impl Ground {
         self.log.subscribe("job", Start::Earliest, Box::new(consumer)).context("can't read the event log")
     }
 
-    /// What takes pushes and answers questions, for all ports.
+    /// What takes pushes. It knows what the log has: idempotency keys, and ids to go on after. A log that is damaged anywhere is
+    /// found here, before anybody is let in. `nodes`: when they are there.
+    pub(super) fn accept(&self, settings: &Settings, inbox: &Arc<Inbox>, nodes: &LateNodes) -> Result<Arc<Accept>> {
+        let config = logic_config(settings);
+        let nodes = nodes.clone();
+        let room_online = Arc::new(move |room: &str| nodes.get().map_or(0, |nodes| nodes.room_online(room)));
+        let accept = Accept::new(self.log.clone(), self.registry.clone(), room_online, self.metrics.clone(), &config);
+        let accept = accept.with_traces(self.traces.clone()).with_ids(self.ids.clone()).keeping(inbox.clone());
+        log::restore(&*self.log, &accept, self.started_ms.saturating_sub(config.idempotency_ms))?;
+        Ok(Arc::new(accept))
+    }
+
+    /// What answers questions, for all ports.
     pub(super) fn api(
         &self,
         settings: &Settings,
+        accept: Arc<Accept>,
         nodes: Arc<dyn Nodes>,
         feed: Option<Arc<Feed>>,
         inbox: &Arc<Inbox>,
-    ) -> Result<Arc<Api>> {
+    ) -> Arc<Api> {
         let config = logic_config(settings);
         let (log, registry, metrics) = (self.log.clone(), self.registry.clone(), self.metrics.clone());
-        let accept = Accept::new(log.clone(), registry.clone(), nodes.clone(), metrics.clone(), &config);
-        let accept = Arc::new(accept.with_traces(self.traces.clone()).with_ids(self.ids.clone()).keeping(inbox.clone()));
-        log::restore(&*log, &accept, self.started_ms.saturating_sub(config.idempotency_ms))?;
         let api = Api::new(accept, registry, log, nodes, metrics, self.access.clone(), config);
-        Ok(Arc::new(api.with_events(feed).with_traces(self.traces.clone()).keeping(inbox.clone())))
+        Arc::new(api.with_events(feed).with_traces(self.traces.clone()).keeping(inbox.clone()))
     }
 }

@@ -72,6 +72,7 @@ pub(crate) struct Inside {
     ws: SocketAddr,
     http: SocketAddr,
     dir: TempDir,
+    set: Vec<String>,
     standalone: Standalone,
     runtime: Runtime,
 }
@@ -87,13 +88,19 @@ impl Serves for Inside {
 
 impl Inside {
     pub(crate) fn start(faults: &Faults) -> Self {
-        Self::start_in(TempDir::new().unwrap(), faults)
+        Self::start_with(faults, &[])
     }
 
-    fn start_in(dir: TempDir, faults: &Faults) -> Self {
+    /// One with these settings.
+    pub(crate) fn start_with(faults: &Faults, set: &[&str]) -> Self {
+        let set = ["node.shutdown_ms=5000"].iter().chain(set).map(|&text| text.to_owned()).collect();
+        Self::start_in(TempDir::new().unwrap(), faults, set)
+    }
+
+    fn start_in(dir: TempDir, faults: &Faults, set: Vec<String>) -> Self {
         let any = || vec!["127.0.0.1:0".to_owned()];
         let args = ServerArgs {
-            set: vec!["node.shutdown_ms=5000".to_owned()],
+            set: set.clone(),
             data_dir: Some(dir.path().join("data").display().to_string()),
             tcp: any(),
             ws: any(),
@@ -116,7 +123,7 @@ impl Inside {
         let standalone = runtime.block_on(async { Standalone::start_on(settings, level, &disks) }).unwrap();
         let parts = standalone.parts();
         let (tcp, ws, http) = (parts.comet.tcp()[0], parts.comet.ws()[0], parts.http[0]);
-        Self { faults: faults.clone(), tcp, ws, http, dir, standalone, runtime }
+        Self { faults: faults.clone(), tcp, ws, http, dir, set, standalone, runtime }
     }
 
     pub(crate) fn http(&self) -> Http {
@@ -125,10 +132,10 @@ impl Inside {
 
     /// Ends in order, and starts again on the same data. No client may be connected any more.
     pub(crate) fn restart(self) -> Self {
-        let Self { faults, dir, standalone, runtime, .. } = self;
+        let Self { faults, dir, set, standalone, runtime, .. } = self;
         runtime.block_on(standalone.shut_down());
         drop(runtime);
-        Self::start_in(dir, &faults)
+        Self::start_in(dir, &faults, set)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The store's disk, while that of the log is well: messages are accepted, and come when it is back.
 
 use perseid_store::stored::DiskUse;
+use serde_json::json;
 
 use crate::acknowledged::{ANN, BOB, Sent};
 use crate::faults::{Failing, Faults, IO_ERROR, Inside, NO_SPACE};
@@ -42,4 +43,27 @@ fn what_is_accepted_while_the_store_fails_comes_when_it_works_again() {
         let server = server.restart();
         drop(sent.check(&server));
     }
+}
+
+/// However large the log becomes meanwhile: it has the only copy.
+#[test]
+fn the_log_keeps_what_the_store_has_not() {
+    let faults = Faults::default();
+    let server = Inside::start_with(&faults, &["log.segment_bytes=4MiB", "log.retention_bytes=4MiB"]);
+    let mut http = server.http();
+    let mut sent = Sent::default();
+    let [mut ann, mut bob] = [ANN, BOB].map(|mid| Person::enter(&server, Transport::Tcp, mid));
+    faults.set(Failing { store: [DiskUse::Commit, DiskUse::Open].map(|what| (what, NO_SPACE)).to_vec(), ..Failing::default() });
+    sent.send_all(&mut ann, 3);
+    let large = json!({ "to": { "mids": [8] }, "op": 1000, "body": "x".repeat(60 << 10) });
+    while metric(&mut http, "log_rolls_total") < 4 {
+        http.push(&large);
+    }
+    assert_eq!((metric(&mut http, "log_first_offset"), metric(&mut http, "store_down")), (1, 1));
+    sent.send_all(&mut ann, 3);
+    faults.heal();
+    bob.pushed_where("the last one", |frame| frame.text() == Sent::body(6));
+    until("what nobody needs goes", || (metric(&mut http, "log_first_offset") > 1).then_some(()));
+    drop((ann, bob));
+    drop(sent.check(&server));
 }

@@ -151,7 +151,9 @@ impl TestLogic {
 
         let log: Arc<dyn EventLog> = Arc::new(open_log(log_dir.path()));
         let config = perseid_logic::Config::default();
-        let accept = Arc::new(Accept::new(log.clone(), registry.clone(), nodes.clone(), logic_metrics.clone(), &config));
+        let rooms = nodes.clone();
+        let room_online: perseid_logic::RoomOnline = Arc::new(move |room: &str| rooms.room_online(room));
+        let accept = Arc::new(Accept::new(log.clone(), registry.clone(), room_online, logic_metrics.clone(), &config));
         let access = Arc::new(Access::open(logic_metrics.clone()));
         let api = Arc::new(Api::new(accept, registry.clone(), log, nodes.clone(), logic_metrics.clone(), access, config));
 
