@@ -15,7 +15,7 @@ use perseid_logic::access::{TokenHash, entry, new_token};
 use perseid_logic::metrics::MetricsSnapshot;
 use perseid_logic::snowflake::made_ms;
 use perseid_logic::{
-    Accept, Access, Api, Config, DrainProgress, Metrics, NodeInfo, Nodes, Scope, Tokens, Totals, UnknownNode, router,
+    Accept, Access, Api, Config, DrainProgress, Metrics, NodeInfo, Nodes, RoomOnline, Scope, Tokens, Totals, UnknownNode, router,
 };
 use perseid_protocol::origin::Pages;
 use perseid_protocol::push::SessionAddr;
@@ -175,6 +175,14 @@ pub(crate) struct FakeNodes {
     pub(crate) drain: Mutex<Option<(String, DrainProgress)>>,
 }
 
+impl FakeNodes {
+    /// What [`Accept`] asks of it.
+    pub(crate) fn counts_rooms(self: &Arc<Self>) -> RoomOnline {
+        let nodes = self.clone();
+        Arc::new(move |room| nodes.room_online(room))
+    }
+}
+
 impl Nodes for FakeNodes {
     fn room_online(&self, room: &str) -> u64 {
         self.rooms.iter().find(|(id, _)| id == room).map_or(0, |(_, online)| *online)
@@ -281,9 +289,7 @@ impl World {
     fn build(nodes: FakeNodes, config: Config, access: impl FnOnce(&Arc<Metrics>) -> Access, keeps: bool) -> Self {
         let (log, nodes, registry) = (Arc::new(FakeLog::default()), Arc::new(nodes), Arc::new(MemoryRegistry::new()));
         let metrics = Arc::new(Metrics::default());
-        let rooms = nodes.clone();
-        let room_online: perseid_logic::RoomOnline = Arc::new(move |room: &str| rooms.room_online(room));
-        let mut accept = Accept::new(log.clone(), registry.clone(), room_online, metrics.clone(), &config);
+        let mut accept = Accept::new(log.clone(), registry.clone(), nodes.counts_rooms(), metrics.clone(), &config);
         let keeps = keeps.then(|| Keeping::new(&log, &registry, &metrics, accept.ids().clone(), config.stored.clone()));
         if let Some(keeps) = &keeps {
             accept = accept.keeping(keeps.inbox.clone());

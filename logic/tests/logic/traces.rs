@@ -55,9 +55,7 @@ impl Traced {
         let traces = Traces::new(kept.clone(), Ratio::new(ratio));
         let World { log, nodes, registry, metrics, .. } = &world;
         let config = Config::default();
-        let rooms = nodes.clone();
-        let room_online: perseid_logic::RoomOnline = Arc::new(move |room: &str| rooms.room_online(room));
-        let accept = Accept::new(log.clone(), registry.clone(), room_online, metrics.clone(), &config);
+        let accept = Accept::new(log.clone(), registry.clone(), nodes.counts_rooms(), metrics.clone(), &config);
         let accept = Arc::new(accept.with_traces(traces.clone()));
         let access = Arc::new(Access::open(metrics.clone()));
         let api = Api::new(accept, registry.clone(), log.clone(), nodes.clone(), metrics.clone(), access, config);

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::acknowledged::{ANN, BOB, Sent};
 use crate::person::{Person, killed};
-use crate::standing::{metric, missing, reading_goes_on, refused, stored_push};
+use crate::standing::{arrived, metric, missing, reading_goes_on, refused, stored_push};
 use crate::support::{Server, Transport, until};
 
 /// More than the store's journal takes here, and less than the log's first segment.
@@ -38,7 +38,7 @@ fn a_process_without_room_refuses_sends_and_goes_on_when_there_is_some() {
     assert!(missing(&mut http).iter().any(|why| why.starts_with("log: takes nothing now: ")));
     assert_eq!((metric(&mut http, "log_refusing"), metric(&mut http, "log_poisoned")), (1, 0));
     until("the log says what to do", || server.stderr().contains("Make room on its disk").then_some(()));
-    bob.sync_all();
+    arrived(&mut bob, count);
     reading_goes_on(&server, &mut bob, ANN, count);
 
     limit_files(&server, None);
@@ -58,6 +58,7 @@ fn a_write_that_failed_ends_writing_until_a_restart() {
     let mut sent = Sent::default();
     let [mut ann, mut bob] = [ANN, BOB].map(|mid| Person::enter(&server, Transport::Tcp, mid));
     sent.send_all(&mut ann, 5);
+    arrived(&mut bob, 5);
     limit_files(&server, Some(NOTHING_BYTES));
     assert_eq!(sent.send(&mut ann), Err("UNKNOWN".to_owned()));
     assert_eq!(sent.send(&mut ann), Err("UNAVAILABLE".to_owned()));

@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::acknowledged::{ANN, BOB, Sent};
 use crate::faults::{Failing, Faults, IO_ERROR, Inside, NO_SPACE};
 use crate::person::{ACK, Person};
-use crate::standing::{metric, missing, reading_goes_on, refused, stored_push, transient_push};
+use crate::standing::{arrived, metric, missing, reading_goes_on, refused, stored_push, transient_push};
 use crate::support::frame::Extended;
 use crate::support::{Http, Transport, until};
 use perseid_store::stored::DiskUse;
@@ -37,6 +37,7 @@ fn a_full_disk_refuses_what_is_new_and_forgets_nothing() {
     let mut sent = Sent::default();
     let [mut ann, mut bob] = [ANN, BOB].map(|mid| Person::enter(&server, Transport::Tcp, mid));
     sent.send_all(&mut ann, 5);
+    arrived(&mut bob, 5);
     faults.set(full_disk());
     fill(&mut http);
 
@@ -81,6 +82,7 @@ fn a_failed_sync_ends_writing_until_a_restart() {
     let mut sent = Sent::default();
     let [mut ann, mut bob] = [ANN, BOB].map(|mid| Person::enter(&server, Transport::Tcp, mid));
     sent.send_all(&mut ann, 5);
+    arrived(&mut bob, 5);
     faults.set(Failing { log_sync: Some(IO_ERROR), ..Failing::default() });
     assert_eq!(sent.send(&mut ann), Err("UNKNOWN".to_owned()), "it may be there, or not");
     assert_eq!(sent.send(&mut ann), Err("UNAVAILABLE".to_owned()));

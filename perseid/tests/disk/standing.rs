@@ -6,7 +6,12 @@ use crate::acknowledged::ANN;
 use crate::person::{HEADS, Person, SYNC};
 use crate::support::frame::{self, Extended};
 use crate::support::measure::Metrics;
-use crate::support::{Http, Response, Serves, Transport};
+use crate::support::{Http, Response, Serves, Transport, until_eq};
+
+/// Waits until all that was acknowledged is in the inbox: it may come a moment after the answer.
+pub(crate) fn arrived(person: &mut Person, count: usize) {
+    until_eq("messages in the inbox", &count, || person.sync_all().len());
+}
 
 /// Reading goes on: pages of inboxes and timelines, heads, heartbeats, and somebody who comes in.
 pub(crate) fn reading_goes_on(server: &impl Serves, person: &mut Person, peer: u64, count: usize) {
