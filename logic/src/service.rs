@@ -196,7 +196,8 @@ impl Logic {
     /// [`ConnectError`]: UNAUTHENTICATED when the body is not acceptable, PERMISSION_DENIED when the key is another user's,
     /// CONNECTION_LIMIT when the user has too many sessions, and what the authenticator says.
     pub fn connect(self: &Arc<Self>, request: &ConnectRequest<'_>) -> Verdict<Result<Connected, ConnectError>> {
-        let auth = match AuthRequest::parse(request.body).and_then(|auth| check(&auth).map(|()| auth)) {
+        let read = if request.extended { AuthRequest::parse_extended } else { AuthRequest::parse };
+        let auth = match read(request.body).and_then(|auth| check(&auth).map(|()| auth)) {
             Ok(auth) => auth,
             Err(message) => return Verdict::Now(self.count(Err((AuthOutcome::Malformed, unauthenticated(message))))),
         };
@@ -371,7 +372,7 @@ impl Logic {
     /// # Errors
     /// [`ConnectError`]: UNAUTHENTICATED when it is another user's or not acceptable; what the authenticator says.
     pub fn renew(self: &Arc<Self>, request: &RenewRequest<'_>) -> Verdict<Result<u64, ConnectError>> {
-        let auth = match AuthRequest::parse(request.body) {
+        let auth = match AuthRequest::parse_extended(request.body) {
             Ok(auth) => auth,
             Err(message) => return Verdict::Now(Err(unauthenticated(message))),
         };

@@ -1,8 +1,10 @@
 //! The bodies of AUTH and AUTH_REPLY.
 
 use std::fmt;
+use std::marker::PhantomData;
+use std::str::FromStr;
 
-use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, Unexpected, Visitor};
 use serde::{Deserialize, Serialize};
 
 use crate::limits::{NAME_BYTES_MAX, ROOM_ID_BYTES_MAX, SESSION_KEY_BYTES_MAX};
@@ -47,16 +49,24 @@ fn is_zero(value: &u64) -> bool {
 }
 
 impl AuthRequest {
-    /// Reads the body of AUTH.
+    /// Reads the body of a classic AUTH.
     ///
     /// # Errors
     /// A sentence for the client: not JSON, a wrong type, a name over its bound.
     pub fn parse(body: &[u8]) -> Result<Self, String> {
-        let request: Option<Self> = serde_json::from_slice(body)
-            .map_err(|error| format!("the AUTH body is not the JSON object it should be: {error}"))?;
-        let request = request.unwrap_or_default();
-        request.check()?;
-        Ok(request)
+        let read = Read::of(body)?;
+        if read.mid_is_text {
+            return Err("mid in the AUTH body is a text: it should be a number".to_owned());
+        }
+        Ok(read.request)
+    }
+
+    /// Reads the body of an extended AUTH, where `mid` may be a decimal text as well: not every language's numbers have 64 bits.
+    ///
+    /// # Errors
+    /// As [`AuthRequest::parse`].
+    pub fn parse_extended(body: &[u8]) -> Result<Self, String> {
+        Ok(Read::of(body)?.request)
     }
 
     fn check(&self) -> Result<(), String> {
@@ -73,22 +83,43 @@ impl AuthRequest {
     }
 }
 
-impl<'de> Deserialize<'de> for AuthRequest {
+/// What a body says, and how it says it.
+#[derive(Default)]
+struct Read {
+    request: AuthRequest,
+    mid_is_text: bool,
+}
+
+impl Read {
+    fn of(body: &[u8]) -> Result<Self, String> {
+        let read: Option<Self> = serde_json::from_slice(body)
+            .map_err(|error| format!("the AUTH body is not the JSON object it should be: {error}"))?;
+        let read = read.unwrap_or_default();
+        read.request.check()?;
+        Ok(read)
+    }
+}
+
+impl<'de> Deserialize<'de> for Read {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Fields;
         impl<'de> Visitor<'de> for Fields {
-            type Value = AuthRequest;
+            type Value = Read;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object with mid, key, room_id, platform, accepts")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<AuthRequest, A::Error> {
-                let mut request = AuthRequest::default();
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Read, A::Error> {
+                let mut read = Read::default();
+                let request = &mut read.request;
                 while let Some(mut name) = map.next_key::<String>()? {
                     name.make_ascii_lowercase();
                     match name.as_str() {
-                        "mid" => request.mid = or_zero(&mut map)?,
+                        "mid" => {
+                            let mid: Number<i64> = or_zero(&mut map)?;
+                            (request.mid, read.mid_is_text) = (mid.value, mid.is_text);
+                        }
                         "key" => request.key = or_zero(&mut map)?,
                         "room_id" => request.room_id = or_zero(&mut map)?,
                         "platform" => request.platform = or_zero(&mut map)?,
@@ -98,14 +129,14 @@ impl<'de> Deserialize<'de> for AuthRequest {
                         }
                         "token" => request.token = or_zero(&mut map)?,
                         "device_id" => request.device_id = or_zero(&mut map)?,
-                        "pos" => request.pos = or_zero::<A, Number>(&mut map)?.0,
-                        "epoch" => request.epoch = or_zero::<A, Number>(&mut map)?.0,
+                        "pos" => request.pos = or_zero::<A, Number<u64>>(&mut map)?.value,
+                        "epoch" => request.epoch = or_zero::<A, Number<u64>>(&mut map)?.value,
                         _ => {
                             map.next_value::<IgnoredAny>()?;
                         }
                     }
                 }
-                Ok(request)
+                Ok(read)
             }
         }
         deserializer.deserialize_map(Fields)
@@ -116,29 +147,39 @@ fn or_zero<'de, A: MapAccess<'de>, T: Deserialize<'de> + Default>(map: &mut A) -
     Ok(map.next_value::<Option<T>>()?.unwrap_or_default())
 }
 
-/// A `u64` that is read from a number or from its decimal text.
+/// A whole number that is read as such or from its decimal text.
 #[derive(Default)]
-struct Number(u64);
+struct Number<T> {
+    value: T,
+    is_text: bool,
+}
 
-impl<'de> Deserialize<'de> for Number {
+impl<'de, T: FromStr + TryFrom<u64> + TryFrom<i64>> Deserialize<'de> for Number<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Either;
-        impl Visitor<'_> for Either {
-            type Value = Number;
+        struct Either<T>(PhantomData<T>);
+        impl<T: FromStr + TryFrom<u64> + TryFrom<i64>> Visitor<'_> for Either<T> {
+            type Value = Number<T>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an unsigned number, or its decimal text")
+                f.write_str("a whole number, or its decimal text")
             }
 
-            fn visit_u64<E>(self, value: u64) -> Result<Number, E> {
-                Ok(Number(value))
+            fn visit_u64<E: Error>(self, value: u64) -> Result<Number<T>, E> {
+                let read = T::try_from(value).map_err(|_| E::invalid_value(Unexpected::Unsigned(value), &self))?;
+                Ok(Number { value: read, is_text: false })
             }
 
-            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Number, E> {
-                text.parse().map(Number).map_err(|_| E::invalid_value(serde::de::Unexpected::Str(text), &self))
+            fn visit_i64<E: Error>(self, value: i64) -> Result<Number<T>, E> {
+                let read = T::try_from(value).map_err(|_| E::invalid_value(Unexpected::Signed(value), &self))?;
+                Ok(Number { value: read, is_text: false })
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Number<T>, E> {
+                let read = text.parse().map_err(|_| E::invalid_value(Unexpected::Str(text), &self))?;
+                Ok(Number { value: read, is_text: true })
             }
         }
-        deserializer.deserialize_any(Either)
+        deserializer.deserialize_any(Either(PhantomData))
     }
 }
 
@@ -210,6 +251,10 @@ mod tests {
     fn what_is_refused() {
         for bad in ["", "x", "[1]", r#"{"mid":"12"}"#, r#"{"mid":1.5}"#, r#"{"accepts":["a"]}"#, "{", "{}x"] {
             assert!(AuthRequest::parse(bad.as_bytes()).is_err(), "{bad:?}");
+        }
+        assert_eq!(AuthRequest::parse_extended(br#"{"mid":"-12"}"#).unwrap().mid, -12);
+        for bad in [r#"{"mid":"x"}"#, r#"{"mid":""}"#, r#"{"mid":1.5}"#, r#"{"mid":"9223372036854775808"}"#] {
+            assert!(AuthRequest::parse_extended(bad.as_bytes()).is_err(), "{bad:?}");
         }
         let long = format!(r#"{{"key":"{}"}}"#, "k".repeat(SESSION_KEY_BYTES_MAX + 1));
         assert!(AuthRequest::parse(long.as_bytes()).unwrap_err().contains("key"));

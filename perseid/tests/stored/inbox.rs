@@ -178,3 +178,17 @@ fn a_renewal_tells_where_the_inbox_stands() {
     notices(server.http, 7, 1);
     assert_eq!(ann.pushed().extended.unwrap().pos, 4);
 }
+
+/// Not every language's numbers have 64 bits. goim takes numbers alone.
+#[test]
+fn an_extended_session_may_write_its_numbers_as_texts() {
+    for transport in BOTH {
+        let server = Server::start(&[]);
+        let mut ann = Person::enter(&server, transport, 7);
+        ann.send(1, 9, 1, "hello");
+        ann.pushed_where("it", |frame| frame.extended.is_some_and(|ext| ext.pos == 1));
+        let more = json!({ "mid": "7", "device_id": "d", "pos": "1", "epoch": ann.told["epoch"].to_string() });
+        let again = Person::enter_with(&server, transport, 7, more);
+        assert_eq!((&again.told["mid"], &again.told["head"], &again.told["cursor"]), (&json!(7), &json!(1), &json!(1)));
+    }
+}

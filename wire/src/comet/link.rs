@@ -309,7 +309,7 @@ impl LogicLink for RemoteLink {
     fn connect(&self, request: &Connect<'_>, ticket: Ticket) -> Answer<Result<Connected, Refused>> {
         let Connect { body, addr, peer, extended, cookie } = *request;
         // What can't be read logic refuses, in better words.
-        let device_id = AuthRequest::parse(body).map(|auth| auth.device_id).unwrap_or_default();
+        let device_id = AuthRequest::parse_extended(body).map(|auth| auth.device_id).unwrap_or_default();
         let opening = Opening { addr, peer, extended, device_id };
         let request = rpc::Connect {
             body: Bytes::copy_from_slice(body),
