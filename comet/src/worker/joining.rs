@@ -87,13 +87,29 @@ impl Worker {
     /// Moves into the room; what was missed of it comes before anything else.
     fn take_seat(&mut self, key: Key, asked: Asked, wish: Wish<'_>) {
         let room = Some(wish.room).filter(|room| !room.is_empty());
+        let given = room.filter(|_| asked.reply.extended && wish.pos == 0).and_then(|room| self.given_of(key, room));
         if !self.change_room(key, room) {
             self.refuse_room(key, &asked);
+        } else if let Some(given) = given {
+            self.reply(key, asked.reply, room_reply(given, false), wish.body);
         } else if asked.reply.extended && room.is_some() {
             self.recover(key, asked, wish, 0);
         } else {
             self.reply(key, asked.reply, Extension::default(), wish.body);
         }
+    }
+
+    /// Up to where a member of the room was given what came: to stay where one is, and to ask for nothing, loses nothing.
+    /// `None`: it is no member of it, or nothing with a position came.
+    fn given_of(&mut self, key: Key, name: &str) -> Option<u64> {
+        let slot = self.sessions.get_mut(key)?;
+        let (membership, encoding) = (slot.membership?, slot.encoding().index());
+        let room = self.rooms.get(membership.room() as usize)?.as_ref().filter(|room| &*room.name == name)?;
+        let Audience { ring, members } = room.audiences[encoding].as_deref()?;
+        let next = ring.next_pos(members.get(membership.member as usize)?.cursor);
+        let early = room.early.get(&key).copied().unwrap_or(0);
+        let given = next.map_or(room.newest_pos.max(early), |next| next - 1);
+        (given != 0).then_some(given)
     }
 
     /// A classic session can't be told that there is no room: it would believe that it is in it.
@@ -127,8 +143,9 @@ impl Worker {
     /// came since, something is missing, so the end has to be asked for again.
     fn take_tail(&mut self, key: Key, asked: &Asked, wish: Wish<'_>, tail: &RoomTail, times: u8) -> bool {
         if tail.head == 0 {
-            self.env.metrics.recover(Recovery::Off);
-            self.finish_room(key, asked, wish, 0, false);
+            // What was asked for of a room that has lost everything is gone, too.
+            self.env.metrics.recover(if tail.gone { Recovery::Gone } else { Recovery::Off });
+            self.finish_room(key, asked, wish, 0, tail.gone);
             return true;
         }
         let Some(next) = self.skip_seen(key, tail) else { return true };

@@ -83,6 +83,44 @@ fn places_go_on_after_a_kill_and_rooms_of_other_types_keep_nothing() {
 }
 
 #[test]
+fn what_a_room_has_lost_is_told_to_be_gone() {
+    let server = Server::start(&SET);
+    let mut ann = Person::enter(&server, Transport::Tcp, 7);
+    let (reply, missed) = enter(&mut ann, 5);
+    assert_eq!((reply.pos, reply.flags, missed.len()), (0, GONE, 0), "it has nothing of what was seen");
+    let (reply, missed) = enter(&mut ann, 0);
+    assert_eq!((reply.pos, reply.flags, missed.len()), (0, 0, 0));
+}
+
+#[test]
+fn who_stays_and_asks_for_nothing_loses_nothing() {
+    let server = Server::start(&["--set", "rooms.recovery=live=1000"]);
+    let mut ann = Person::enter(&server, Transport::Tcp, 7);
+    enter(&mut ann, 0);
+    push(server.http, "0");
+    let mut last = ann.pushed().extended.unwrap().pos;
+    let end = last + 300;
+    let http = server.http;
+    std::thread::scope(|scope| {
+        let pusher = scope.spawn(move || {
+            for number in 1..=300 {
+                push(http, &number.to_string());
+            }
+        });
+        while last < end {
+            let (reply, came) = enter(&mut ann, 0);
+            for frame in came {
+                let pos = frame.extended.unwrap().pos;
+                assert_eq!(pos, last + 1);
+                last = pos;
+            }
+            assert!(reply.pos <= last && reply.flags == 0, "{reply:?} when {last} had come");
+        }
+        pusher.join().unwrap();
+    });
+}
+
+#[test]
 fn nothing_is_missed_or_doubled_while_frames_come() {
     let server = Server::start(&["--set", "rooms.recovery=live=1000"]);
     let mut ann = Person::enter(&server, Transport::Tcp, 7);
