@@ -226,7 +226,7 @@ fn the_start_applies_everything_and_tells_nobody() {
     assert_eq!(world.lane.all(), []);
     let view = world.store.inbox(2).now().unwrap().unwrap();
     assert_eq!((view.head, world.metrics.snapshot().dead, world.metrics.snapshot().offset), (600, 1, 602));
-    let reserve = Reserve { conv: Conv::direct(1, 2), from: 1, idem: 1, hash: 1, id: 9_999, now_ms: 1_000 };
+    let reserve = Reserve { conv: Conv::direct(1, 2), from: 1, idem: 1, hash: 1, id: 9_999, hold: true, now_ms: 1_000 };
     let reserved = world.store.reserve(reserve).now().unwrap().unwrap();
     assert!(matches!(reserved, Reserved::Duplicate { id: 1, .. }), "{reserved:?}");
 }

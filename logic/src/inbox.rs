@@ -6,6 +6,7 @@
 //! A store in the process answers at once, and then a send costs no task: its answer comes on the log's thread. What has to be
 //! waited for runs on the runtime that this was made with.
 
+mod accepted;
 mod answer;
 mod ask;
 mod change;
@@ -37,6 +38,7 @@ use crate::config::StoredConfig;
 use crate::metrics::{Metrics, StoredOp, StoredResult};
 use crate::snowflake::Snowflake;
 use crate::traces::Traces;
+use accepted::Accepted;
 use ask::Ask;
 use late::LateSends;
 use marks::Marks;
@@ -85,6 +87,7 @@ pub struct Inbox {
     marks_wake: Arc<Notify>,
     rates: Mutex<Rates>,
     late: LateSends,
+    accepted: Mutex<Accepted>,
 }
 
 /// How a request is answered and counted.
@@ -124,6 +127,7 @@ impl Inbox {
             marks_wake: Arc::new(Notify::new()),
             rates: Mutex::new(rates),
             late: LateSends::default(),
+            accepted: Mutex::default(),
         });
         inbox.parts.runtime.spawn(read::tell(Arc::downgrade(&inbox), inbox.marks_wake.clone()));
         inbox

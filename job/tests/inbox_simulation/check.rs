@@ -83,7 +83,7 @@ fn all(world: &World) -> Result<(), String> {
     // The store trusts what it knows again.
     for (one, other) in [(1, 2), (3, 4), (5, 5)] {
         let conv = Conv::direct(one, other);
-        let reserve = Reserve { conv, from: one, idem: u64::MAX, hash: 1, id: u64::MAX, now_ms: world.now_ms() };
+        let reserve = Reserve { conv, from: one, idem: u64::MAX, hash: 1, id: u64::MAX, hold: true, now_ms: world.now_ms() };
         let reserved = world.store.reserve(reserve).now().unwrap().unwrap();
         ensure(reserved != Reserved::Rebuilding, || format!("{conv} is being filled again for ever"))?;
     }

@@ -265,7 +265,7 @@ impl World {
         self.next_id += 1;
         let (id, now_ms) = (self.next_id, self.now_ms());
         let LogRecord { from, idem, hash, .. } = record;
-        let reserved = self.store.reserve(Reserve { conv, from, idem, hash, id, now_ms }).now().unwrap().unwrap();
+        let reserved = self.store.reserve(Reserve { conv, from, idem, hash, id, hold: true, now_ms }).now().unwrap().unwrap();
         let id = match reserved {
             Reserved::New { .. } | Reserved::Retry { .. } => {
                 let id = if let Reserved::Retry { id, .. } = reserved { id } else { id };

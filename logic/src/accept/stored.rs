@@ -49,6 +49,7 @@ impl Accept {
             idem: push.group_idem(),
             hash: group_hash(&push),
             id: push.answer.id,
+            hold: true,
             now_ms: push.now_ms,
         };
         let store = inbox.store().clone();

@@ -47,6 +47,13 @@ impl Rates {
         Ok(())
     }
 
+    /// The message that was taken last for this user is not sent.
+    pub(super) fn give_back(&mut self, mid: u64) {
+        if let Some(full_at_ns) = self.full_at_ns.get_mut(&mid) {
+            *full_at_ns = full_at_ns.saturating_sub(SECOND_NS / u64::from(self.per_second.max(1)));
+        }
+    }
+
     fn room_for(&mut self, mid: u64) -> Option<&mut u64> {
         let full = self.full_at_ns.len() >= USERS_MAX && !self.full_at_ns.contains_key(&mid);
         (!full).then(|| self.full_at_ns.entry(mid).or_default())
@@ -75,6 +82,15 @@ mod tests {
         assert_eq!(rates.take(8, 1_000), Ok(()));
         rates.reload(0);
         assert!((0..1000).all(|_| rates.take(7, 1_100).is_ok()));
+    }
+
+    #[test]
+    fn what_is_given_back_may_be_taken_again() {
+        let mut rates = Rates::new(2);
+        assert_eq!((rates.take(7, 1_000), rates.take(7, 1_000), rates.take(7, 1_000)), (Ok(()), Ok(()), Err(500)));
+        rates.give_back(7);
+        rates.give_back(8);
+        assert_eq!((rates.take(7, 1_000), rates.take(7, 1_000)), (Ok(()), Err(500)));
     }
 
     #[test]

@@ -18,7 +18,7 @@ use super::late::{Offered, Queued};
 use super::write::{After, Write, end};
 use super::{Answerer, Inbox, Manner, StoredOutcome, StoredRefusal, StoredReply, Thread, lock};
 use crate::accept::fingerprint;
-use crate::snowflake::{Issued, LEAD_MS_MAX};
+use crate::snowflake::LEAD_MS_MAX;
 
 /// A message that a client sends.
 #[derive(Debug)]
@@ -32,6 +32,14 @@ pub(super) struct Sending {
     now_ms: u64,
     /// Goes on until it is answered; `None`, as a rule: it is not traced.
     span: Option<Box<Open>>,
+}
+
+/// What a message would go with.
+#[derive(Clone, Copy)]
+struct Offer {
+    id: u64,
+    /// Or how long its sender has to wait, ms.
+    allowed: Result<(), u64>,
 }
 
 impl Inbox {
@@ -50,9 +58,9 @@ impl Inbox {
                 return Some(self.told(manner, Err(StoredRefusal::unavailable(full))));
             }
         };
-        let issued = self.parts.ids.next(sending.now_ms);
-        match self.reserve(&sending, issued) {
-            Verdict::Now(reserved) => match self.decide(&mut sending, issued, reserved) {
+        let offer = self.offer(&sending);
+        match self.reserve(&sending, offer) {
+            Verdict::Now(reserved) => match self.decide(&mut sending, offer, reserved) {
                 Ok(write) => {
                     self.write(manner, write, later());
                     None
@@ -64,7 +72,7 @@ impl Inbox {
                 let (inbox, answerer) = (self.clone(), later());
                 self.parts.runtime.spawn(async move {
                     let reserved = coming.await;
-                    inbox.send_late(manner, Queued { sending, answerer }, issued, reserved).await;
+                    inbox.send_late(manner, Queued { sending, answerer }, offer, reserved).await;
                 });
                 None
             }
@@ -72,18 +80,18 @@ impl Inbox {
     }
 
     /// Sends what waited for the store, and then what came behind it meanwhile, in order.
-    async fn send_late(self: Arc<Self>, manner: Manner, first: Queued, issued: Issued, reserved: Result<Reserved, StoreDown>) {
+    async fn send_late(self: Arc<Self>, manner: Manner, first: Queued, offer: Offer, reserved: Result<Reserved, StoreDown>) {
         let addr = first.sending.addr;
-        let mut is_broken = !self.send_one(manner, first, issued, reserved);
+        let mut is_broken = !self.send_one(manner, first, offer, reserved);
         while let Some(queued) = self.late.next(addr) {
             if is_broken {
                 let behind = "a message sent before this one was not accepted: send both again, in their order";
                 (queued.answerer)(self.told(manner, Err(StoredRefusal::unavailable(behind))), Thread::Other);
                 continue;
             }
-            let issued = self.parts.ids.next(queued.sending.now_ms);
-            let reserved = self.reserve(&queued.sending, issued).get().await;
-            is_broken = !self.send_one(manner, queued, issued, reserved);
+            let offer = self.offer(&queued.sending);
+            let reserved = self.reserve(&queued.sending, offer).get().await;
+            is_broken = !self.send_one(manner, queued, offer, reserved);
         }
     }
 
@@ -92,10 +100,10 @@ impl Inbox {
         self: &Arc<Self>,
         manner: Manner,
         mut queued: Queued,
-        issued: Issued,
+        offer: Offer,
         reserved: Result<Reserved, StoreDown>,
     ) -> bool {
-        match self.decide(&mut queued.sending, issued, reserved) {
+        match self.decide(&mut queued.sending, offer, reserved) {
             Ok(write) => {
                 self.write(manner, write, queued.answerer);
                 true
@@ -108,28 +116,37 @@ impl Inbox {
         }
     }
 
-    fn reserve(&self, sending: &Sending, issued: Issued) -> Answer<Reserved> {
+    /// Asked before the store is: what the sender may not send now must not be reserved either, or its repetition would pass
+    /// by the questions of right.
+    fn offer(&self, sending: &Sending) -> Offer {
+        let issued = self.parts.ids.next(sending.now_ms);
+        let allowed = match issued.lead_ms > LEAD_MS_MAX {
+            true => Err(issued.lead_ms),
+            false => lock(&self.rates).take(sending.mid, sending.now_ms),
+        };
+        Offer { id: issued.id, allowed }
+    }
+
+    fn reserve(&self, sending: &Sending, offer: Offer) -> Answer<Reserved> {
         self.parts.store.reserve(Reserve {
             conv: sending.to.conv,
             from: sending.mid,
             idem: sending.cid,
             hash: fingerprint::of_body(&sending.body),
-            id: issued.id,
+            id: offer.id,
+            hold: offer.allowed.is_ok(),
             now_ms: sending.now_ms,
         })
     }
 
-    /// What is written, or the answer.
-    fn decide(
-        &self,
-        sending: &mut Sending,
-        issued: Issued,
-        reserved: Result<Reserved, StoreDown>,
-    ) -> Result<Write, StoredOutcome> {
-        let decided = self.may_write(sending, issued, reserved);
-        match decided {
+    /// What is written, or the answer. What is not written does not count against the rate.
+    fn decide(&self, sending: &mut Sending, offer: Offer, reserved: Result<Reserved, StoreDown>) -> Result<Write, StoredOutcome> {
+        match self.may_write(sending, offer, reserved) {
             Ok((id, kind)) => Ok(sending.write(id, kind)),
             Err(outcome) => {
+                if offer.allowed.is_ok() {
+                    lock(&self.rates).give_back(sending.mid);
+                }
                 end(&mut sending.span, &outcome);
                 Err(outcome)
             }
@@ -140,20 +157,18 @@ impl Inbox {
     fn may_write(
         &self,
         sending: &Sending,
-        issued: Issued,
+        offer: Offer,
         reserved: Result<Reserved, StoreDown>,
     ) -> Result<(u64, ConvKind), StoredOutcome> {
+        let duplicate = |id, kind| Err(Ok(sending.reply(id, kind, flag::DUPLICATE)));
         let (id, kind) = match reserved.map_err(|down| Err(down.into()))? {
-            Reserved::New { kind } => (issued.id, kind),
+            Reserved::New { kind } => (offer.id, kind),
+            Reserved::Retry { id, kind } if lock(&self.accepted).has(id) => return duplicate(id, kind),
             Reserved::Retry { id, kind } => (id, kind),
-            Reserved::Duplicate { id, kind, .. } => return Err(Ok(sending.reply(id, kind, flag::DUPLICATE))),
+            Reserved::Duplicate { id, kind, .. } => return duplicate(id, kind),
             refused => return Err(Err(refusal(&refused))),
         };
-        if issued.lead_ms > LEAD_MS_MAX {
-            return Err(Err(StoredRefusal::rate_limited(issued.lead_ms)));
-        }
-        let taken = lock(&self.rates).take(sending.mid, sending.now_ms);
-        taken.map_err(|wait_ms| Err(StoredRefusal::rate_limited(wait_ms)))?;
+        offer.allowed.map_err(|wait_ms| Err(StoredRefusal::rate_limited(wait_ms)))?;
         Ok((id, kind))
     }
 }
@@ -179,7 +194,7 @@ impl Sending {
             body: Some(body),
             ..LogRecord::default()
         };
-        Write { record, conv: self.to.conv, reply: self.reply(id, kind, 0), after: After::Answer, span: self.span.take() }
+        Write { record, conv: self.to.conv, reply: self.reply(id, kind, 0), after: After::Sent, span: self.span.take() }
     }
 
     /// The group's own kind counts, whichever the client named.

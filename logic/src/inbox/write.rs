@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use perseid_log::{AppendError, Offset, Topic};
+use perseid_protocol::frame::flag;
 use perseid_protocol::trace::Open;
 use perseid_rpc::LogRecord;
 use perseid_store::stored::conv::Conv;
@@ -49,8 +50,8 @@ pub(super) fn end(span: &mut Option<Box<Open>>, outcome: &StoredOutcome) {
 /// What follows when the log has it.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum After {
-    /// The answer.
-    Answer,
+    /// The answer to a message, which says whether the log had it before.
+    Sent,
     /// The table of read marks learns it, then the answer.
     Marked { key: MarkKey, pos: u64, silent: bool },
     /// It takes effect, then the answer.
@@ -98,10 +99,15 @@ impl Completion {
         let Some(answerer) = self.answerer.take() else { return };
         self.appended(&result);
         let mut span = self.span.take();
-        let (inbox, manner, reply) = (self.inbox.clone(), self.manner, std::mem::take(&mut self.reply));
+        let (inbox, manner, mut reply) = (self.inbox.clone(), self.manner, std::mem::take(&mut self.reply));
         if let After::Marked { key, pos, silent } = self.after {
             lock(&inbox.marks).settled(key, pos, silent, result.is_ok());
             inbox.marks_wake.notify_one();
+        }
+        if let (Ok(_), After::Sent) = (&result, self.after)
+            && !lock(&inbox.accepted).insert(reply.ext.id)
+        {
+            reply.ext.flags |= flag::DUPLICATE;
         }
         match (result, self.after) {
             (Ok(_), After::Recalled { conv, pos }) => inbox.await_recall(manner, conv, pos, reply, answerer),

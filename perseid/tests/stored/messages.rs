@@ -52,6 +52,29 @@ fn a_retry_gets_the_first_answer_and_another_body_a_conflict() {
     assert_eq!(ann.refused(SEND, direct(9, 5), b"other").0, "CONFLICT");
 }
 
+/// The second is read before the log has the first.
+#[test]
+fn of_twins_in_one_write_the_second_is_the_duplicate() {
+    for transport in BOTH {
+        let server = Server::start(&[]);
+        let mut ann = Person::enter(&server, transport, 7);
+        let mut bytes = Vec::new();
+        for round in 0..20 {
+            for seq in [2 * round, 2 * round + 1] {
+                bytes.extend(frame::extended(SEND, 1000 + seq, &direct(9, 1 + round as u64), b"twin"));
+            }
+        }
+        ann.client.send(&bytes);
+        for round in 0..20 {
+            let first = ann.answer(1000 + 2 * round).extended.unwrap();
+            let second = ann.answer(1000 + 2 * round + 1).extended.unwrap();
+            assert_eq!((first.flags, second), (0, Extended { flags: DUPLICATE, ..first }));
+        }
+        ann.pushed_where("the last", |frame| frame.extended.is_some_and(|ext| ext.cid == 20));
+        assert_eq!(ann.quiet().0, 20, "each is there once");
+    }
+}
+
 #[test]
 fn many_sends_in_one_write_are_answered_and_applied_in_order() {
     for transport in BOTH {

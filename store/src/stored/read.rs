@@ -236,6 +236,8 @@ pub struct Reserve {
     pub hash: u64,
     /// The id that it gets if it is new.
     pub id: u64,
+    /// It is about to be written. `false`: it is only asked, and nothing is remembered.
+    pub hold: bool,
     /// Now, unix ms.
     pub now_ms: u64,
 }

@@ -80,7 +80,7 @@ impl ConvBucket {
         if let Some(refused) = self.refuse(ask, &state)? {
             return Ok(refused);
         }
-        if ask.idem != 0 {
+        if ask.idem != 0 && ask.hold {
             self.reservations.hold(key, Reservation { id: ask.id, hash: ask.hash }, ask.now_ms);
         }
         Ok(Reserved::New { kind })

@@ -105,8 +105,9 @@ pub(crate) fn what_is_taken_back_is_gone_and_stays_where_it_stood(store: &impl S
 pub(crate) fn who_may_write(store: &impl Store) {
     let mut feed = Feed::new(store);
     let (chat, conv) = (Conv::direct(1, 2), Conv::Group(4));
-    let ask =
-        |conv, from, idem, hash, id| now(store.reserve(Reserve { conv, from, idem, hash, id, now_ms: 10_000_000 })).unwrap();
+    let ask = |conv, from, idem, hash, id| {
+        now(store.reserve(Reserve { conv, from, idem, hash, id, hold: true, now_ms: 10_000_000 })).unwrap()
+    };
     let direct = ConvKind::Direct;
     assert_eq!(ask(chat, 1, 5, 12, 50), Reserved::New { kind: direct });
     assert_eq!(ask(chat, 1, 5, 12, 51), Reserved::Retry { id: 50, kind: direct });
@@ -148,7 +149,7 @@ fn guards_find_lost_writes_and_lost_buckets() {
     assert_eq!(now(store.conv(step.clone())), Err(StepError::Rebooted));
     let loaded = now(store.load(0)).unwrap();
     assert!(loaded.boot != boot && loaded.buckets.iter().all(|state| state.boot == boot && state.guard == 1));
-    let ask = Reserve { conv: chat, from: 1, idem: 6, hash: 13, id: 1, now_ms: 10_000_000 };
+    let ask = Reserve { conv: chat, from: 1, idem: 6, hash: 13, id: 1, hold: true, now_ms: 10_000_000 };
     assert_eq!(now(store.reserve(ask)), Ok(Reserved::Rebuilding));
     let prepare = |renewed| perseid_store::stored::step::Prepare { partition: 0, boot: loaded.boot, shown: 2, renewed };
     now(store.prepare(prepare(vec![]))).unwrap();

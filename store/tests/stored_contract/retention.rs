@@ -65,8 +65,9 @@ pub(crate) fn what_is_trimmed_is_found_old_and_never_applied_twice(store: &impl 
         "trimmed, not forgotten"
     );
     sweep(store, THEN_MS + DAY_MS);
-    let ask =
-        |hash| now(store.reserve(Reserve { conv: room, from: 0, idem: 77, hash, id: 1, now_ms: THEN_MS + DAY_MS })).unwrap();
+    let ask = |hash| {
+        now(store.reserve(Reserve { conv: room, from: 0, idem: 77, hash, id: 1, hold: true, now_ms: THEN_MS + DAY_MS })).unwrap()
+    };
     assert!(matches!(ask(5), Reserved::New { .. }), "an hour is long over");
 }
 

@@ -123,6 +123,46 @@ async fn what_the_log_refuses_is_told_and_can_be_sent_again() {
     assert!(ids.iter().all(|id| *id == first.id), "{ids:?}");
 }
 
+/// The answer is here and nobody has applied the message yet.
+#[tokio::test]
+async fn a_repetition_is_told_as_one_before_the_first_is_applied() {
+    let world = World::storing(StoredConfig::default());
+    let client = world.client(7, "", 1);
+    world.log.set(Mode::Swallow);
+    let first = ok(world.asked(&client, SEND_MSG, message(1, 9, 3), b"hi").await).ext;
+    assert_eq!(first.flags, 0);
+    let again = ok(world.asked(&client, SEND_MSG, message(1, 9, 3), b"hi").await).ext;
+    assert_eq!(again, Extension { flags: flag::DUPLICATE, ..first });
+    assert_eq!(refused(world.asked(&client, SEND_MSG, message(1, 9, 3), b"ho").await), Refusal::Conflict);
+}
+
+/// Twins in one packet.
+#[tokio::test]
+async fn of_two_in_flight_the_second_is_the_duplicate() {
+    let world = World::storing(StoredConfig::default());
+    let client = world.client(7, "", 1);
+    world.log.set(Mode::Hold);
+    let ask = || world.asked(&client, SEND_MSG, message(1, 9, 3), b"hi");
+    let (first, second, ()) = tokio::join!(ask(), ask(), async { world.log.release(&Ok(1)) });
+    let (first, second) = (ok(first).ext, ok(second).ext);
+    assert_eq!(first.flags, 0);
+    assert_eq!(second, Extension { flags: flag::DUPLICATE, ..first });
+}
+
+/// Or who had reserved his messages could send them though he was removed since.
+#[tokio::test]
+async fn what_the_rate_refuses_is_asked_of_anew() {
+    let world = World::storing(StoredConfig { sends_per_second: 1, ..StoredConfig::default() });
+    world.put_group(4, false, 0, &[7, 8]).await;
+    let client = world.client(7, "", 1);
+    ok(world.asked(&client, SEND_MSG, message(2, 4, 1), b"hi").await);
+    assert_eq!(refused(world.asked(&client, SEND_MSG, message(2, 4, 2), b"hi").await), Refusal::RateLimited);
+    let kind = GroupChangeKind::Members as i32;
+    world.change(GroupChange { group: 4, kind, remove: vec![7], ..GroupChange::default() }).await;
+    world.kept().inbox.reload(StoredConfig::default());
+    assert_eq!(refused(world.asked(&client, SEND_MSG, message(2, 4, 2), b"hi").await), Refusal::NotMember);
+}
+
 #[tokio::test]
 async fn too_many_at_once() {
     let world = World::storing(StoredConfig { sends_per_second: 3, ..StoredConfig::default() });
@@ -135,6 +175,11 @@ async fn too_many_at_once() {
     let limited = world.ask_as_of(&client, &header(4), b"", now_ms).await.0.unwrap_err();
     assert_eq!((limited.refusal, limited.retry_after_ms), (Refusal::RateLimited, Some(334)));
     ok(world.ask_as_of(&client, &header(4), b"", now_ms + 334).await.0);
+    // What is not written does not count.
+    for _ in 0..9 {
+        ok(world.ask_as_of(&client, &header(4), b"", now_ms + 668).await.0);
+    }
+    ok(world.ask_as_of(&client, &header(5), b"", now_ms + 668).await.0);
     let other = world.client(8, "", 2);
     ok(world.ask_as_of(&other, &header(1), b"", now_ms).await.0);
 }

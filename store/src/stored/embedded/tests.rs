@@ -137,7 +137,7 @@ fn outlives(what: DiskUse) {
     // It stands lower than it had shown: it says nothing until the log was applied again.
     assert_eq!(now(store.load(0)).unwrap().buckets.iter().map(|state| state.guard).collect::<Vec<_>>(), [2, 2]);
     assert!(now(store.inbox(2)).is_err() && !store.is_warm(&[CHAT], &[2]));
-    let ask = Reserve { conv: CHAT, from: 1, idem: 3, hash: 1, id: 9, now_ms: 1_000 };
+    let ask = Reserve { conv: CHAT, from: 1, idem: 3, hash: 1, id: 9, hold: true, now_ms: 1_000 };
     assert_eq!(now(store.reserve(ask)), Ok(Reserved::Rebuilding));
     assert_eq!(say(&store, 4), Err(StepError::Gap { guard: 2 }));
     assert_eq!(say(&store, 3), Ok(3), "at the same position");
