@@ -179,6 +179,18 @@ fn a_renewal_tells_where_the_inbox_stands() {
     assert_eq!(ann.pushed().extended.unwrap().pos, 4);
 }
 
+/// Nothing was lost: whoever was told the epoch goes on in it.
+#[test]
+fn a_kill_right_after_the_first_start_changes_no_epoch() {
+    let mut server = Server::start(&[]);
+    let told = Person::enter_with(&server, Transport::Tcp, 7, json!({})).told;
+    for _ in 0..3 {
+        server = killed(server).restart();
+        let again = Person::enter_with(&server, Transport::Tcp, 7, json!({})).told;
+        assert_eq!((&again["epoch"], &again["head"]), (&told["epoch"], &told["head"]));
+    }
+}
+
 /// Not every language's numbers have 64 bits. goim takes numbers alone.
 #[test]
 fn an_extended_session_may_write_its_numbers_as_texts() {
