@@ -18,7 +18,8 @@ Every value comes from the highest of these layers that names its key:
 3. the TOML file given with `--config`
 4. the default
 
-In the environment and in `--set` a list is separated by commas, and an empty value is an empty list.
+In the environment and in `--set` a list is separated by commas, and an empty value is an empty list; quotes and
+brackets as in the file are understood too.
 A size is a number of bytes or a text with a unit: `65536` and `\"64KiB\"` are the same. Times are whole
 numbers in the unit that the key's name ends in.
 

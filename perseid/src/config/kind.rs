@@ -138,8 +138,12 @@ impl Kind {
         }
     }
 
-    /// Reads a value as it stands in the environment, in `--set`, in an option or in the table.
+    /// Reads a value as it stands in the environment, in `--set`, in an option or in the table. Who quotes a text or brackets a
+    /// list, as in the file, is understood too.
     pub(super) fn parse_text(&self, text: &str) -> Parsed {
+        if let Some(parsed) = self.parse_quoted(text.trim()) {
+            return parsed;
+        }
         let one = match self {
             Self::Flag => match text.trim() {
                 "true" => Ok(Value::Flag(true)),
@@ -161,6 +165,22 @@ impl Kind {
             Self::Counts { max } => return counts::of_text(text, *max),
         };
         one.map_err(|wrong| vec![wrong])
+    }
+
+    /// A text in quotes or a list in brackets, if that is what stands there whole: then it is what the file would have.
+    fn parse_quoted(&self, text: &str) -> Option<Parsed> {
+        let is_text = matches!(self, Self::Text | Self::Path | Self::Choice(_) | Self::Filter | Self::Bytes { .. });
+        let is_list = matches!(self, Self::Addresses | Self::Networks | Self::Texts);
+        let quoted = is_text && text.starts_with(['"', '\'']);
+        // An address of version 6 begins with a bracket too, and is no list.
+        let bracketed = is_list && text.starts_with('[') && text.ends_with(']');
+        if !(quoted || bracketed) {
+            return None;
+        }
+        let value = DeValue::parse(text).ok()?;
+        // Places in this text would be taken for places in the file.
+        let placeless = |wrongs: Vec<Wrong>| wrongs.into_iter().map(|wrong| Wrong { span: None, ..wrong }).collect();
+        Some(self.parse_toml(value.get_ref()).map_err(placeless))
     }
 
     /// Reads a value of the TOML file.
@@ -370,6 +390,25 @@ mod tests {
         for text in ["", "-", "_", "1e3", "0x10", "1 2"] {
             assert!(kind.parse_text(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn quotes_and_brackets_as_in_the_file() {
+        for text in ["/a b", r#""/a b""#, "'/a b'", r#" "/a b" "#] {
+            assert_eq!(Kind::Path.parse_text(text), Ok(Value::Text("/a b".into())), "{text}");
+        }
+        assert_eq!(Kind::Choice(&["text", "json"]).parse_text(r#""json""#), Ok(Value::Text("json".into())));
+        let two = Ok(Value::Texts(vec!["a".into(), "b".into()]));
+        for text in ["a,b", r#"["a", "b"]"#, "['a','b']"] {
+            assert_eq!(Kind::Texts.parse_text(text), two, "{text}");
+        }
+        assert_eq!(Kind::Texts.parse_text("[]"), Ok(Value::Texts(Vec::new())));
+        let address = Kind::Addresses.parse_text("[::1]:5");
+        assert!(address.is_ok() && address == Kind::Addresses.parse_text(r#"["[::1]:5"]"#), "{address:?}");
+        // What is half of it is a text like any other.
+        assert_eq!(Kind::Text.parse_text(r#""a"#), Ok(Value::Text(r#""a"#.into())));
+        assert!(Kind::Choice(&["text"]).parse_text("'jsno'").is_err());
+        assert!(first(Kind::Texts.parse_text("[1]")).0.contains("expected a string"));
     }
 
     #[test]
