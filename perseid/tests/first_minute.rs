@@ -126,6 +126,46 @@ impl Client {
 }
 
 #[test]
+fn stored_messages_by_hand() {
+    let server = Server::start(&[]);
+    let (tcp, api) = (server.tcp.to_string(), format!("http://{}", server.http));
+    let push = |args: &[&str]| {
+        let mut push = perseid();
+        push.args(["push", "--json", "--api", &api]).args(args);
+        output(push, 0)
+    };
+    let send = |args: &[&str], status| {
+        let mut send = perseid();
+        send.args(["send", "--json", "--tcp", &tcp, "--mid", "8"]).args(args);
+        output(send, status)
+    };
+    push(&["--mid", "7", "--store", "--from", "5", "while you were away"]);
+    let sent = send(&["--to", "7", "--cid", "11", "from a friend"], 0);
+    let again = send(&["--to", "7", "--cid", "11", "from a friend"], 0);
+    assert_eq!((&again["id"], &again["op"], &again["cid"]), (&sent["id"], &json!(5), &json!("11")));
+    assert_eq!(send(&["--group", "4", "nobody's"], 1)["op"], 32, "there is no such group");
+    let group = br#"{"kind":"group","members":[7,8]}"#;
+    assert_eq!(server.http().request("PUT", "/v1/groups/4", &[], group).unwrap().status, 200);
+    push(&["--group", "4", "to all members"]);
+    send(&["--group", "4", "to my group"], 0);
+    let heard = |count: &str| -> Vec<Value> {
+        let mut listen = perseid();
+        listen.args(["listen", "--json", "--tcp", &tcp, "--mid", "7", "--extended", "--device", "phone"]);
+        listen.args(["--count", count, "--timeout-ms", "20000"]);
+        let stdout = String::from_utf8(run(listen).stdout).unwrap();
+        let lines = stdout.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+        lines.filter(|line| line["event"] == "push").collect()
+    };
+    let bodies = |heard: Vec<Value>| -> Vec<(u64, String)> {
+        let body = |line: &Value| (line["pos"].as_u64().unwrap(), line["body"].as_str().unwrap().to_owned());
+        heard.iter().map(body).filter(|(_, body)| !body.starts_with('{')).collect()
+    };
+    // Two, then what follows them: what was shown is not shown again. The third position is the event that made the group.
+    assert_eq!(bodies(heard("2")), [(1, "while you were away".to_owned()), (2, "from a friend".to_owned())]);
+    assert_eq!(bodies(heard("3")), [(4, "to all members".to_owned()), (5, "to my group".to_owned())]);
+}
+
+#[test]
 fn listen_push_and_send_by_hand() {
     let server = Server::start(&[]);
     let mut http = server.http();

@@ -9,6 +9,8 @@ Examples:
   perseid push --mid 7 'hello'                       to every session of user 7
   perseid push --mid 7 --mid 8 --op 1001 'hello'     to two users, another operation
   perseid push --key web-1 --ttl-ms 5000 'hello'     to one session, within five seconds
+  perseid push --mid 7 --store 'hello'               into the inbox of user 7, who may be offline
+  perseid push --group 42 'hello'                    to a group or channel
   perseid push --room live://1 - < message.json      to a room, body from stdin
   perseid push --all --speed 2000 'maintenance at 4' to everyone, 2,000 sessions a second";
 
@@ -16,6 +18,7 @@ pub(super) const LISTEN_EXAMPLES: &str = "\
 Examples:
   perseid listen --mid 7                             be user 7 until Ctrl-C
   perseid listen --token @token.jwt                  where the server asks for one
+  perseid listen --mid 7 --extended --device phone   with what is stored, each message once for a device
   perseid listen --mid 7 --room live://1 --accepts 1000,1001
   perseid listen --ws ws://127.0.0.1:3102/sub --extended --json
   perseid listen --mid 7 --ws wss://localhost:3103/sub --ca cert.pem
@@ -24,6 +27,8 @@ Examples:
 pub(super) const SEND_EXAMPLES: &str = "\
 Examples:
   perseid send --mid 7 'hello'                       upstream to the business
+  perseid send --mid 7 --to 8 'hello'                to user 8, whether or not he is there
+  perseid send --mid 7 --group 42 'hello'            to a group that user 7 is in
   perseid send --mid 7 --op 12 live://2              change the room
   perseid send --ws 127.0.0.1:3102 --mid 7 - < body  body from stdin";
 
@@ -46,8 +51,20 @@ pub struct PushArgs {
     #[arg(long, value_name = "MS")]
     pub ttl_ms: Option<u64>,
     /// With --all: sessions per second
-    #[arg(long, value_name = "N", conflicts_with_all = ["mid", "key", "room"])]
+    #[arg(long, value_name = "N", conflicts_with_all = ["mid", "key", "group", "room"])]
     pub speed: Option<u32>,
+    /// With --mid: through the inbox, so that who is offline gets it later; to a group it always is
+    #[arg(long, conflicts_with_all = ["key", "room", "all"])]
+    pub store: bool,
+    /// The sender's mid [default: the system]
+    #[arg(long, value_name = "MID")]
+    pub from: Option<u64>,
+    /// Who is dropped first where not all can wait: high, normal or low
+    #[arg(long, value_name = "WORD", value_parser = ["high", "normal", "low"])]
+    pub priority: Option<String>,
+    /// Takes the place of an earlier push to the same target with this key, where that waits; only what is not stored
+    #[arg(long, value_name = "KEY", conflicts_with_all = ["store", "group"])]
+    pub collapse: Option<String>,
     /// The push API
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:3111")]
     pub api: String,
@@ -73,6 +90,9 @@ pub struct Target {
     /// A session, by its key (repeatable)
     #[arg(long, value_name = "KEY")]
     pub key: Vec<String>,
+    /// The members of a group or channel, stored
+    #[arg(long, value_name = "ID")]
+    pub group: Option<u64>,
     /// Everyone in a room
     #[arg(long, value_name = "TYPE://ID")]
     pub room: Option<String>,
@@ -118,6 +138,9 @@ pub struct SessionArgs {
     /// Speak the extended protocol (version 2)
     #[arg(long)]
     pub extended: bool,
+    /// With --extended: the device that acknowledges what it has stored [default: the platform]
+    #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
+    pub device: String,
 }
 
 impl SessionArgs {
@@ -151,6 +174,15 @@ pub struct SendArgs {
     /// The body as text; `-` reads it from stdin
     #[arg(value_name = "BODY")]
     pub body: String,
+    /// A message to this user, stored; speaks the extended protocol
+    #[arg(long, value_name = "MID", conflicts_with_all = ["group", "op"])]
+    pub to: Option<u64>,
+    /// A message to this group or channel, stored; speaks the extended protocol
+    #[arg(long, value_name = "ID", conflicts_with = "op")]
+    pub group: Option<u64>,
+    /// With --to or --group: the id by which a repetition of the message is known [default: a random one]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub cid: Option<u64>,
     /// How long to wait for the reply
     #[arg(long, value_name = "MS", default_value_t = 10_000)]
     pub timeout_ms: u64,
@@ -206,6 +238,9 @@ mod tests {
         assert_eq!((args.target.mid, args.op, args.ttl_ms), (vec![7, -8], 1000, Some(5)));
         assert!(parse("push --all --speed 5 --base64 aGk=").is_ok());
         assert!(parse("push --room live://1 -").is_ok());
+        let Ok(Command::Push(args)) = parse("push --group 4 --from 7 --priority low hello") else { panic!() };
+        assert_eq!((args.target.group, args.from, args.priority.as_deref()), (Some(4), Some(7), Some("low")));
+        assert!(parse("push --mid 7 --store hello").is_ok());
         let Ok(Command::Push(args)) = parse("push --mid 7 --token @file hello") else { panic!() };
         assert_eq!(args.token.as_deref(), Some("@file"));
         for wrong in [
@@ -215,6 +250,10 @@ mod tests {
             "push --mid 7 --base64 aGk= hello",
             "push --mid 7 --speed 5 hello",
             "push --mid x hello",
+            "push --room live://1 --store hello",
+            "push --mid 7 --group 4 hello",
+            "push --group 4 --collapse x hello",
+            "push --mid 7 --priority urgent hello",
         ] {
             assert!(parse(wrong).is_err(), "{wrong}");
         }
@@ -231,7 +270,11 @@ mod tests {
             panic!();
         };
         assert_eq!((args.op, args.body.as_str()), (12, "live://2"));
-        assert!(parse("send --mid 7").is_err());
+        let Ok(Command::Send(args)) = parse("send --mid 7 --to 8 --cid 5 hello") else { panic!() };
+        assert_eq!((args.to, args.group, args.cid), (Some(8), None, Some(5)));
+        for wrong in ["send --mid 7", "send --to 8 --group 4 x", "send --to 8 --op 5 x", "send --to 8 --cid 0 x"] {
+            assert!(parse(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

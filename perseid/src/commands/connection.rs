@@ -66,6 +66,7 @@ impl Connection {
             platform: args.platform.clone(),
             accepts: args.accepts.clone(),
             token: token(&args.token)?,
+            device_id: args.device.clone(),
             ..AuthRequest::default()
         };
         let mut auth = Vec::new();
@@ -82,9 +83,9 @@ impl Connection {
     }
 
     /// Sends a request; gives the `seq` of its reply.
-    pub(super) fn request(&mut self, op: i32, body: &[u8]) -> Result<i32> {
+    pub(super) fn request(&mut self, op: i32, ext: Extension, body: &[u8]) -> Result<i32> {
         let mut frame = Vec::new();
-        let seq = self.session.put_request(&mut frame, op, Extension::default(), body);
+        let seq = self.session.put_request(&mut frame, op, ext, body);
         self.write(&frame)?;
         Ok(seq)
     }

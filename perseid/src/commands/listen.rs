@@ -1,17 +1,16 @@
 //! `perseid listen`: be a client and show what arrives.
 
-use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use perseid_protocol::frame::Header;
-use perseid_protocol::operation;
+use perseid_protocol::frame::{Extension, Header, flag};
+use perseid_protocol::op;
 use serde_json::{Value, json};
 
 use super::connection::{Connection, Happened};
+use super::inbox::{Inbox, Page, Rule};
+use super::printer::Printer;
 use crate::cli::ListenArgs;
 
 /// Listens until it has seen enough, until time is up, or until the session ends.
@@ -20,105 +19,139 @@ use crate::cli::ListenArgs;
 /// No connection, or a session that was refused.
 pub fn run(args: &ListenArgs) -> Result<ExitCode> {
     let deadline = args.timeout_ms.map(|ms| Instant::now() + Duration::from_millis(ms));
-    let mut connection = Connection::open(&args.session)?;
+    let connection = Connection::open(&args.session)?;
     let out = Printer::new(args.json);
-    let mut seen = 0;
-    while args.count.is_none_or(|count| seen < count) {
-        match connection.next(deadline)? {
-            None => return Ok(if args.count.is_some() { ExitCode::FAILURE } else { ExitCode::SUCCESS }),
-            Some(Happened::Push(header, body)) => {
-                seen += 1;
-                out.frame("push", &header, &body)?;
-            }
-            Some(Happened::Reply(header, body)) => out.frame("reply", &header, &body)?,
-            Some(Happened::Ready(reply)) => {
-                let reply = serde_json::to_value(reply)?;
-                out.note(&json!({ "event": "ready", "session": reply }), "connected; Ctrl-C ends")?;
-            }
-            Some(Happened::Online(online)) => {
-                out.note(&json!({ "event": "online", "online": online }), &format!("heartbeat; {online} online in the room"))?;
-            }
-            Some(Happened::Disconnect(body)) => {
-                let text = String::from_utf8_lossy(&body).into_owned();
-                let detail = serde_json::from_slice(&body).unwrap_or(Value::String(text.clone()));
-                out.note(&json!({ "event": "disconnect", "detail": detail }), &format!("told to leave: {text}"))?;
-            }
+    let mut listening = Listening { connection, out, inbox: None, seen: 0, count: args.count.unwrap_or(u64::MAX) };
+    while !listening.is_enough() {
+        match listening.connection.next(deadline)? {
+            None if args.count.is_some() => return Ok(ExitCode::FAILURE),
+            None => break,
             Some(Happened::Closed(why)) => {
-                out.note(&json!({ "event": "closed", "reason": why }), &why)?;
+                listening.out.note(&json!({ "event": "closed", "reason": why }), &why)?;
                 return Ok(ExitCode::FAILURE);
             }
+            Some(happened) => listening.take(happened)?,
         }
     }
+    listening.take_leave()?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Prints what happens: lines for people, or one JSON object a line.
-pub(super) struct Printer {
-    json: bool,
-    colour: bool,
+/// How long the last acknowledgement is waited for.
+const LAST_ACK: Duration = Duration::from_secs(2);
+
+/// A session, and what was seen of it.
+struct Listening {
+    connection: Connection,
+    out: Printer,
+    /// Of an extended session of a user.
+    inbox: Option<Inbox>,
+    seen: u64,
+    count: u64,
 }
 
-impl Printer {
-    pub(super) fn new(json: bool) -> Self {
-        let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-        Self { json, colour }
+impl Listening {
+    const fn is_enough(&self) -> bool {
+        self.seen >= self.count
     }
 
-    /// A frame with its body.
-    pub(super) fn frame(&self, event: &str, header: &Header, body: &[u8]) -> Result<()> {
-        let text = std::str::from_utf8(body).ok();
-        if self.json {
-            let mut line = json!({ "event": event, "op": header.op, "ver": header.ver, "seq": header.seq });
-            if header.ext.id != 0 {
-                line["id"] = header.ext.id.to_string().into();
-                line["kind"] = header.ext.kind.into();
-                line["from"] = header.ext.from.into();
+    fn take(&mut self, happened: Happened) -> Result<()> {
+        match happened {
+            Happened::Push(header, body) => self.pushed(&header, &body),
+            Happened::Reply(header, body) => self.replied(&header, &body),
+            Happened::Ready(reply) => {
+                // A guest has no inbox.
+                self.inbox = reply.as_ref().filter(|reply| reply.mid > 0).map(|reply| Inbox::at(reply.cursor));
+                let reply = serde_json::to_value(reply)?;
+                self.out.note(&json!({ "event": "ready", "session": reply }), "connected; Ctrl-C ends")?;
+                if self.inbox.is_some() { self.sync() } else { Ok(()) }
             }
-            match text {
-                Some(text) => line["body"] = text.into(),
-                None => line["body_base64"] = STANDARD.encode(body).into(),
+            Happened::Online(online) => {
+                let text = format!("heartbeat; {online} online in the room");
+                self.out.note(&json!({ "event": "online", "online": online }), &text)
             }
-            return self.line(&line.to_string());
+            Happened::Disconnect(body) => {
+                let text = String::from_utf8_lossy(&body).into_owned();
+                let detail = serde_json::from_slice(&body).unwrap_or(Value::String(text.clone()));
+                self.out.note(&json!({ "event": "disconnect", "detail": detail }), &format!("told to leave: {text}"))
+            }
+            Happened::Closed(_) => Ok(()),
         }
-        let (bold, dim, plain) = if self.colour { ("\x1b[1m", "\x1b[2m", "\x1b[0m") } else { ("", "", "") };
-        let name = operation::name(header.op);
-        let body = text.map_or_else(|| format!("{} bytes: {}", body.len(), hex(body)), printable);
-        self.line(&format!("{dim}{} {event}{plain} {name} {} {bold}{body}{plain}", clock(), header.op))
     }
 
-    /// Something that is no frame of the business; for people it goes to stderr.
-    pub(super) fn note(&self, json: &Value, text: &str) -> Result<()> {
-        if self.json {
-            return self.line(&json.to_string());
+    fn pushed(&mut self, header: &Header, body: &[u8]) -> Result<()> {
+        match self.inbox.as_mut().map_or(Rule::Show, |inbox| inbox.pushed(header)) {
+            Rule::Show => self.show(header, body)?,
+            Rule::Drop => return Ok(()),
+            Rule::Ask => return self.sync(),
         }
-        eprintln!("{} {text}", clock());
+        // A page is acknowledged as a whole.
+        if header.ext.flags & flag::STORED != 0 { self.acknowledge().map(drop) } else { Ok(()) }
+    }
+
+    fn replied(&mut self, header: &Header, body: &[u8]) -> Result<()> {
+        let Some(inbox) = self.inbox.as_mut().filter(|inbox| inbox.is_answer(header)) else {
+            return if header.op == op::ACK_REPLY { Ok(()) } else { self.out.frame("reply", header, body) };
+        };
+        match inbox.answered(header, body)? {
+            Page::Again => self.sync(),
+            Page::None => {
+                self.inbox = None;
+                self.out.frame("reply", header, body)
+            }
+            Page::Messages { messages, more } => {
+                for frame in &messages {
+                    if self.is_enough() {
+                        return Ok(());
+                    }
+                    self.show(&frame.header, frame.body)?;
+                }
+                if !messages.is_empty() {
+                    self.acknowledge()?;
+                }
+                if more { self.sync() } else { Ok(()) }
+            }
+        }
+    }
+
+    /// Shows a message, and takes note of its place in the inbox. What is gone only has that.
+    fn show(&mut self, header: &Header, body: &[u8]) -> Result<()> {
+        let flags = header.ext.flags;
+        if let Some(inbox) = self.inbox.as_mut().filter(|_| flags & flag::STORED != 0) {
+            inbox.shown(header.ext.pos);
+            if flags & flag::GONE != 0 {
+                return Ok(());
+            }
+        }
+        self.seen += 1;
+        self.out.frame("push", header, body)
+    }
+
+    fn sync(&mut self) -> Result<()> {
+        let Some(inbox) = &mut self.inbox else { return Ok(()) };
+        let from = Extension { pos: inbox.cursor(), ..Extension::default() };
+        inbox.asked(self.connection.request(op::SYNC, from, &[])?);
         Ok(())
     }
 
-    fn line(&self, line: &str) -> Result<()> {
-        let mut out = std::io::stdout().lock();
-        writeln!(out, "{line}")?;
-        out.flush()?;
-        Ok(())
+    /// What was shown is stored as far as this client is concerned.
+    fn acknowledge(&mut self) -> Result<i32> {
+        let pos = self.inbox.as_ref().map_or(0, Inbox::cursor);
+        self.connection.request(op::ACK, Extension { pos, ..Extension::default() }, &[])
     }
-}
 
-/// A body can't play with the terminal.
-fn printable(text: &str) -> String {
-    text.chars().flat_map(|c| if c.is_control() && c != '\t' { c.escape_default().collect() } else { vec![c] }).collect()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    const SHOWN: usize = 64;
-    let mut text: String = bytes.iter().take(SHOWN).map(|byte| format!("{byte:02x}")).collect();
-    if bytes.len() > SHOWN {
-        text.push('…');
+    /// What was shown is not to be shown again: waits until the server knows it.
+    fn take_leave(&mut self) -> Result<()> {
+        if self.inbox.as_ref().is_none_or(|inbox| inbox.cursor() == 0) {
+            return Ok(());
+        }
+        let (seq, deadline) = (self.acknowledge()?, Instant::now() + LAST_ACK);
+        loop {
+            match self.connection.next(Some(deadline))? {
+                Some(Happened::Reply(header, _)) if header.seq == seq => return Ok(()),
+                Some(Happened::Closed(_)) | None => return Ok(()),
+                Some(_) => {}
+            }
+        }
     }
-    text
-}
-
-/// Time of day, UTC.
-fn clock() -> String {
-    let seconds = crate::clock::unix_ms() / 1000 % 86_400;
-    format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
 }

@@ -60,6 +60,8 @@ fn message(args: &PushArgs) -> Result<Value> {
     let target = &args.target;
     let to = if target.all {
         json!({ "all": true })
+    } else if let Some(group) = target.group {
+        json!({ "group": group })
     } else if let Some(room) = &target.room {
         json!({ "room": room })
     } else if target.key.is_empty() {
@@ -80,6 +82,10 @@ fn message(args: &PushArgs) -> Result<Value> {
         ("id", args.id.clone().map(Value::from)),
         ("ttl_ms", args.ttl_ms.map(Value::from)),
         ("speed", args.speed.map(Value::from)),
+        ("store", args.store.then_some(Value::Bool(true))),
+        ("from", args.from.map(Value::from)),
+        ("priority", args.priority.clone().map(Value::from)),
+        ("collapse", args.collapse.clone().map(Value::from)),
     ];
     for (name, value) in optional {
         if let Some(value) = value {
