@@ -145,6 +145,8 @@ pub struct Greeting {
     pub inbox_days: u64,
     /// Largest page, bytes.
     pub page_bytes: u64,
+    /// Longest body of a message from a client, bytes.
+    pub body_bytes: u64,
 }
 
 /// A request about stored messages.

@@ -63,6 +63,7 @@ fn auth_reply_tells_of_the_inbox() {
         inbox_max: 10_000,
         inbox_days: 30,
         page_bytes: 1 << 20,
+        body_bytes: 1024,
         ..Greeting::default()
     };
     test.logic.store.greet(MID, greeting);
@@ -74,9 +75,10 @@ fn auth_reply_tells_of_the_inbox() {
             assert_eq!(got.header.ext, Extension { pos: 9, ..Extension::default() }, "{what}");
             let numbers = ["head", "floor", "epoch", "cursor"].map(|name| body[name].as_u64().unwrap());
             assert_eq!(numbers, [9, 3, 1_700_000_000_123, 8], "{what}");
-            let names = ["cid_ms", "recall_ms", "fanout", "inbox_max", "inbox_days", "page_bytes"];
+            let names = ["cid_ms", "recall_ms", "fanout", "inbox_max", "inbox_days", "page_bytes", "body_bytes"];
             let limits = names.map(|name| body["limits"][name].as_u64().unwrap());
-            assert_eq!(limits, [3_600_000, 120_000, 500, 10_000, 30, 1 << 20], "{what}");
+            // Of what a frame and what a message may have, the smaller.
+            assert_eq!(limits, [3_600_000, 120_000, 500, 10_000, 30, 1 << 20, 1024], "{what}");
         }
     }
     for wire in CLASSIC {

@@ -106,6 +106,9 @@ impl Worker {
         }
         let config = &self.env.config;
         let Some(slot) = self.sessions.get_mut(key) else { return };
+        let body_bytes = config.limits.body_bytes_max as u64;
+        // A client that keeps to what it is told is never refused: neither as a frame nor as a message.
+        let body_bytes = inbox.map_or(body_bytes, |inbox| inbox.body_bytes.min(body_bytes));
         let inbox = inbox.copied().unwrap_or(Greeting { floor: 1, ..Greeting::default() });
         let body = AuthReply {
             mid: slot.mid,
@@ -118,7 +121,7 @@ impl Worker {
             head: inbox.head,
             cursor: inbox.cursor,
             limits: AuthLimits {
-                body_bytes: config.limits.body_bytes_max as u64,
+                body_bytes,
                 frame_bytes: SERVER_FRAME_BYTES_MAX as u64,
                 page_bytes: inbox.page_bytes,
                 cid_ms: inbox.cid_ms,

@@ -124,7 +124,7 @@ impl FakeStore {
 
 /// An inbox of which the client has everything.
 pub(crate) fn live_at(head: u64) -> Greeting {
-    Greeting { head, floor: 1, epoch: 1_700_000_000_000, live: true, ..Greeting::default() }
+    Greeting { head, floor: 1, epoch: 1_700_000_000_000, live: true, body_bytes: 64 * 1024, ..Greeting::default() }
 }
 
 /// An inbox that the client has to read on from.

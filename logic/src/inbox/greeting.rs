@@ -40,6 +40,8 @@ pub struct Greeting {
     pub inbox_days: u64,
     /// Largest page, bytes.
     pub page_bytes: u64,
+    /// Longest body of a message from a client, bytes.
+    pub body_bytes: u64,
 }
 
 /// The end of a room that keeps its last frames.
@@ -69,6 +71,7 @@ impl Greeting {
             inbox_max: config.inbox_max,
             inbox_days: config.inbox_days,
             page_bytes: config.page_bytes as u64,
+            body_bytes: config.body_bytes_max as u64,
         }
     }
 }

@@ -68,6 +68,7 @@ pub(super) fn greeting(inbox: perseid_logic::Greeting) -> link::Greeting {
         inbox_max: inbox.inbox_max,
         inbox_days: inbox.inbox_days,
         page_bytes: inbox.page_bytes,
+        body_bytes: inbox.body_bytes,
     }
 }
 
