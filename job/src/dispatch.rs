@@ -23,6 +23,12 @@ pub trait Routes: Send + Sync {
     fn by_mid(&self, mid: i64, out: &mut Vec<SessionAddr>);
 }
 
+/// Who is told of pushes that nobody got.
+pub trait Unheard: Send + Sync {
+    /// Nobody was there for the push of this id, or it was too late for it. Called on the log's thread: must not block.
+    fn undelivered(&self, id: u64, why: DropReason);
+}
+
 /// Why a record can't be a push: it is skipped, and no later one suffers.
 #[derive(Debug, Error)]
 pub enum Dead {
@@ -129,6 +135,7 @@ pub struct Dispatcher {
     /// Lent from record to record.
     addrs: Vec<SessionAddr>,
     spans: Option<Arc<dyn Spans>>,
+    unheard: Option<Arc<dyn Unheard>>,
     /// Of records that were dispatched and not handed over yet.
     open_spans: Vec<Open>,
 }
@@ -139,13 +146,19 @@ const ADDRS_KEPT: usize = 4096;
 impl Dispatcher {
     /// A dispatcher that asks `routes`.
     pub fn new(routes: Arc<dyn Routes>) -> Self {
-        Self { routes, addrs: Vec::new(), spans: None, open_spans: Vec::new() }
+        Self { routes, addrs: Vec::new(), spans: None, unheard: None, open_spans: Vec::new() }
     }
 
     /// Tells `spans` what is done for pushes that are sampled.
     #[must_use]
     pub fn with_spans(self, spans: Option<Arc<dyn Spans>>) -> Self {
         Self { spans, ..self }
+    }
+
+    /// Tells `unheard` of pushes that nobody got.
+    #[must_use]
+    pub fn telling(self, unheard: Option<Arc<dyn Unheard>>) -> Self {
+        Self { unheard, ..self }
     }
 
     /// All that was dispatched has been handed over: its spans end.
@@ -168,9 +181,10 @@ impl Dispatcher {
         let trace_id = trace.map(|trace| tracing::field::display(trace.id));
         tracing::debug!(id = msg.id, trace = trace_id, op = msg.operation, keys, key, mids, mid, room = %msg.room, "push");
         let (keys, mids, room, speed) = (msg.keys, msg.mids, msg.room, msg.speed);
-        let span = self.begin(trace).map(|span| (span, *counts));
+        let (id, before) = (msg.id, *counts);
+        let span = self.begin(trace);
         let push = Push {
-            id: msg.id,
+            id,
             op: msg.operation,
             filter_op: 0,
             kind: kind::NOTICE,
@@ -178,7 +192,7 @@ impl Dispatcher {
             conv: 0,
             expires_at_ms: msg.expire_at_ms,
             body: msg.msg,
-            trace: span.as_ref().map(|(span, _)| span.context()).or(trace),
+            trace: span.as_ref().map(Open::context).or(trace),
             ..Push::default()
         };
         match kind {
@@ -193,9 +207,10 @@ impl Dispatcher {
                 put_to_nodes(|| Target::All { speed }, push, now_ms, batches, counts);
             }
         }
-        if let Some((span, before)) = span {
-            self.dispatched(span, msg.id, &before, counts);
+        if let Some(span) = span {
+            self.dispatched(span, id, &before, counts);
         }
+        self.tell_unheard(id, &before, counts);
         Ok(())
     }
 
@@ -210,6 +225,14 @@ impl Dispatcher {
         span.set("perseid.deliveries", after.deliveries - before.deliveries);
         span.set("perseid.dropped", after.drops.iter().sum::<u64>() - before.drops.iter().sum::<u64>());
         self.open_spans.push(span);
+    }
+
+    fn tell_unheard(&self, id: u64, before: &Counts, after: &Counts) {
+        let Some(unheard) = self.unheard.as_ref().filter(|_| id != 0 && after.deliveries == before.deliveries) else { return };
+        let grew = |reason: &DropReason| after.dropped(*reason) > before.dropped(*reason);
+        if let Some(why) = [DropReason::Expired, DropReason::Offline].into_iter().find(grew) {
+            unheard.undelivered(id, why);
+        }
     }
 
     /// To the sessions of `keys`, then of `mids`: each session once, however it is named.

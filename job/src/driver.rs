@@ -6,7 +6,7 @@ use perseid_log::{Clock, Consumer, Record, Topic};
 use perseid_protocol::trace::Spans;
 use tracing::warn;
 
-use crate::dispatch::{Counts, Dispatcher, Routes};
+use crate::dispatch::{Counts, Dispatcher, Routes, Unheard};
 use crate::lane::Lanes;
 use crate::metrics::Metrics;
 use crate::outlet::Outlet;
@@ -37,6 +37,12 @@ impl JobConsumer {
     #[must_use]
     pub fn with_spans(self, spans: Option<Arc<dyn Spans>>) -> Self {
         Self { dispatcher: self.dispatcher.with_spans(spans), ..self }
+    }
+
+    /// Tells `unheard` of pushes that nobody got.
+    #[must_use]
+    pub fn telling(self, unheard: Option<Arc<dyn Unheard>>) -> Self {
+        Self { dispatcher: self.dispatcher.telling(unheard), ..self }
     }
 
     fn hand_over(&mut self, counts: &mut Counts) {

@@ -23,7 +23,7 @@ pub mod lane;
 pub mod metrics;
 mod outlet;
 
-pub use dispatch::{Batches, Counts, Dead, Dispatcher, Routes};
+pub use dispatch::{Batches, Counts, Dead, Dispatcher, Routes, Unheard};
 pub use driver::JobConsumer;
 pub use lane::{
     BreakerState, Lane, LaneConfig, LaneCounters, LaneError, Lanes, QueuedLane, RoomInterest, Transport, TransportError,

@@ -5,7 +5,7 @@ mod support;
 
 use std::sync::Arc;
 
-use perseid_job::{Batches, Counts, Dead, Dispatcher, DropReason};
+use perseid_job::{Batches, Counts, Dead, Dispatcher, DropReason, Unheard};
 use perseid_protocol::frame::kind;
 use perseid_protocol::push::{Delivery, Target};
 use perseid_protocol::room::room_hash;
@@ -177,6 +177,38 @@ impl Spans for Kept {
     fn record(&self, span: Span) {
         self.spans.lock().unwrap().push(span);
     }
+}
+
+/// What nobody got.
+#[derive(Default)]
+struct Told(std::sync::Mutex<Vec<(u64, DropReason)>>);
+
+impl Unheard for Told {
+    fn undelivered(&self, id: u64, why: DropReason) {
+        self.0.lock().unwrap().push((id, why));
+    }
+}
+
+#[test]
+fn what_nobody_got_is_told_once_with_the_reason() {
+    let online = Online::of(&[("a1", 1, addr(0, 1))]);
+    let told = Arc::new(Told::default());
+    let mut dispatcher = Dispatcher::new(online).telling(Some(told.clone()));
+    let (mut batches, mut counts) = (Batches::new([0]), Counts::default());
+    let expired = NOW_MS;
+    for (id, mids, expire_at_ms) in [
+        (5, vec![1], 0),
+        (6, vec![2, 3], 0),
+        (7, vec![1, 2], 0),
+        (8, vec![1], expired),
+        (9, vec![2], expired + 1),
+        (0, vec![2], 0),
+    ] {
+        let msg = PushMsg { mids, id, expire_at_ms, ..PushMsg::default() };
+        dispatcher.dispatch(&msg.encode_to_vec().into(), NOW_MS, &mut batches, &mut counts).unwrap();
+    }
+    let wanted = [(6, DropReason::Offline), (8, DropReason::Expired), (9, DropReason::Offline)];
+    assert_eq!(*told.0.lock().unwrap(), wanted, "7 got somewhere, and what has no id nobody asks for");
 }
 
 #[test]

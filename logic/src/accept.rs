@@ -29,9 +29,8 @@ use crate::traces::Traces;
 use complete::Completion;
 use record::Accepted;
 use retries::{Claim, Retries, RetryKey};
-use sent::SentTables;
 
-pub use sent::{Sent, SentTo};
+pub use sent::{Sent, SentBook, SentTo, Undelivered};
 
 /// When to try again after the log had no room, ms.
 const RETRY_AFTER_MS: u64 = 1_000;
@@ -111,6 +110,11 @@ impl PushRequest {
             priority: PushPriority::Normal,
             collapse: None,
         }
+    }
+
+    /// From when on nobody is given it, unix ms; 0: never too late.
+    const fn expires_at_ms(&self, accepted_ms: u64) -> u64 {
+        if self.ttl_ms == 0 { 0 } else { accepted_ms.saturating_add(self.ttl_ms) }
     }
 }
 
@@ -226,7 +230,7 @@ pub struct Accept {
 /// What the log's thread needs when it is done with a push.
 struct Shared {
     retries: Mutex<Retries>,
-    sent: Mutex<SentTables>,
+    sent: Arc<SentBook>,
     metrics: Arc<Metrics>,
 }
 
@@ -234,11 +238,6 @@ impl Shared {
     fn retries(&self) -> MutexGuard<'_, Retries> {
         // Every change is whole before anything in it could panic.
         self.retries.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn sent(&self) -> MutexGuard<'_, SentTables> {
-        // As above.
-        self.sent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -281,7 +280,7 @@ impl Accept {
             room_online,
             ids: Arc::new(Snowflake::new(config.snowflake_worker)),
             bounds: RwLock::new(check::Bounds::of(config)),
-            shared: Arc::new(Shared { retries, sent: Mutex::default(), metrics }),
+            shared: Arc::new(Shared { retries, sent: Arc::default(), metrics }),
             traces: Traces::default(),
             inbox: None,
         }
@@ -299,6 +298,16 @@ impl Accept {
         Self { traces, ..self }
     }
 
+    /// Writes into a book that job writes into too. Called before anything is accepted.
+    #[must_use]
+    pub fn with_book(mut self, sent: Arc<SentBook>) -> Self {
+        // Nothing is on its way that would hold it too.
+        if let Some(shared) = Arc::get_mut(&mut self.shared) {
+            shared.sent = sent;
+        }
+        self
+    }
+
     /// Takes message ids from where others take theirs.
     #[must_use]
     pub fn with_ids(self, ids: Arc<Snowflake>) -> Self {
@@ -312,7 +321,7 @@ impl Accept {
 
     /// What was sent under an id, if that was within a day and there is memory for it.
     pub fn sent(&self, id: u64, now_ms: u64) -> Option<Sent> {
-        self.shared.sent().get(id, now_ms).cloned()
+        self.shared.sent.get(id, now_ms)
     }
 
     /// Goes on with other bounds for pushes.
@@ -344,6 +353,9 @@ impl Accept {
     /// ascending. Called with the records of the log in their order, before any push is accepted; `ts_ms` is the record's.
     pub fn restore(&self, push: &PushMsg, ts_ms: u64) {
         self.ids.go_on_after(push.id);
+        if push.id != 0 {
+            self.shared.sent.put(push.id, Sent::of_push(push, ts_ms));
+        }
         if push.idem.is_empty() {
             return;
         }

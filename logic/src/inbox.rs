@@ -177,7 +177,7 @@ impl Inbox {
             Ask::Send { to, cid, quiet } => return self.send(manner, Sending::of(request, to, cid, quiet), later),
             Ask::Sync { after, limit } => self.sync(request, after, config.page(limit)),
             Ask::Ack { pos } => self.ack(request, pos),
-            Ask::Pull { of, from, limit } => self.pull(request.mid, of, from, config.page(limit)),
+            Ask::Pull { of, from, limit } => self.pull(request, of, from, config.page(limit)),
             Ask::Heads { after, limit } => self.heads(request.mid, after, limit),
             Ask::Read { of, pos } => self.read(request.mid, of, pos, request.now_ms),
             Ask::Recall { of, pos } => self.recall(request.mid, of, pos, config.recall_ms, request.now_ms),

@@ -23,7 +23,7 @@ pub mod service;
 pub mod snowflake;
 pub mod traces;
 
-pub use accept::{Accept, PushAnswer, PushError, PushRequest, RoomOnline, Target};
+pub use accept::{Accept, PushAnswer, PushError, PushRequest, RoomOnline, SentBook, Target, Undelivered};
 pub use api::access::{self, Access, Scope, Tokens};
 pub use api::grpc::grpc_services;
 pub use api::{Api, describe, router, router_with};
@@ -36,7 +36,7 @@ pub use inbox::{
     Answerer, Greeting, Inbox, InboxParts, Relay, RoomTail, StoredOutcome, StoredRefusal, StoredReply, StoredRequest, Thread,
 };
 pub use metrics::{Metrics, MetricsSnapshot};
-pub use nodes::{DrainProgress, NodeInfo, Nodes, Totals, UnknownNode};
+pub use nodes::{DrainProgress, NodeInfo, NodeRole, Nodes, Totals, UnknownNode};
 pub use perseid_store::Verdict;
 pub use serve::{Peer, ServeLimits, serve};
 pub use service::{ConnectError, ConnectRequest, Connected, Logic, RenewRequest, SessionLimits, Upstream};

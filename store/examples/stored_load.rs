@@ -79,7 +79,8 @@ impl Load {
         body[..8].copy_from_slice(&self.random.to_be_bytes());
         let change = Change::Message { op: 4, quiet: false, body: Bytes::from(body) };
         let (offset, ts_ms) = (self.offset, now_ms());
-        ConvOp { offset, conv: Conv::direct(from, peer), id: offset << 22, ts_ms, from, idem: self.random | 1, hash: 1, change }
+        let (conv, id, idem) = (Conv::direct(from, peer), offset << 22, self.random | 1);
+        ConvOp { offset, conv, id, ts_ms, from, idem, hash: 1, expires_at_ms: 0, change }
     }
 
     fn patiently<T>(&mut self, mut step: impl FnMut(&Self) -> Result<T, StepError>) -> T {
@@ -124,6 +125,7 @@ fn items(op: &ConvOp, outcome: &ConvOutcome) -> Vec<UserItem> {
         conv: Some(op.conv),
         conv_pos: *pos,
         inline: None,
+        expires_at_ms: 0,
     });
     let item = |mid| UserItem { offset: op.offset, mid, entry: Some(entry.clone()), effect: Effect::Has(op.conv) };
     if lo == hi { vec![item(*lo)] } else { vec![item(*lo), item(*hi)] }

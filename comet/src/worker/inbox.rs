@@ -104,7 +104,8 @@ impl Worker {
     fn push_without_inbox(&mut self, key: Key, push: &Push, conv: u64, traced: Option<&Arc<Traced>>) {
         let Some(slot) = self.sessions.get_mut(key) else { return };
         let own = push.from != 0 && u64::try_from(slot.mid) == Ok(push.from);
-        if push.op == op::HEAD || push.kind == kind::EVENT || own || slot.mid <= 0 {
+        let is_gone = push.flags & flag::GONE != 0;
+        if push.op == op::HEAD || push.kind == kind::EVENT || own || is_gone || slot.mid <= 0 {
             return self.env.metrics.drop_pushes(Drop::Filtered, 1);
         }
         if slot.rules.is_extended() {

@@ -63,8 +63,8 @@ pub(super) fn conv_op(offset: u64, record: &LogRecord, keep: &RoomKeep) -> Resul
         _ if record.idem == 0 => record.id,
         _ => record.idem,
     };
-    let LogRecord { id, ts_ms, from, hash, .. } = *record;
-    Ok(Some(ConvOp { offset, conv, id, ts_ms, from, idem, hash, change }))
+    let LogRecord { id, ts_ms, from, hash, expire_at_ms: expires_at_ms, .. } = *record;
+    Ok(Some(ConvOp { offset, conv, id, ts_ms, from, idem, hash, expires_at_ms, change }))
 }
 
 fn what(record: &LogRecord, keep: &RoomKeep) -> Result<Option<(Conv, Change)>, Senseless> {

@@ -68,6 +68,8 @@ fn of_row(meant: &Meant, conv_op: &ConvOp, done: &ConvDone, items: &mut Vec<User
         conv: Some(conv_op.conv),
         conv_pos: *pos,
         inline: None,
+        // Events are told whenever they are read.
+        expires_at_ms: if event.is_some() { 0 } else { conv_op.expires_at_ms },
     });
     put_row(meant.offset, &entry, conv_op, recipients, [joined, left], items);
     Some(if matches!(recipients, Recipients::Nobody) && *kind == ConvKind::Channel {
@@ -127,7 +129,7 @@ fn of_rejection(meant: &Meant, conv: Conv, reason: Rejection, items: &mut Vec<Us
 }
 
 fn of_notice(meant: &Meant, notice: &Notice, items: &mut Vec<UserItem>) -> Option<What> {
-    let LogRecord { id, ts_ms, from, .. } = meant.record;
+    let LogRecord { id, ts_ms, from, expire_at_ms: expires_at_ms, .. } = meant.record;
     let entry = Arc::new(Entry {
         id,
         ts_ms,
@@ -139,6 +141,7 @@ fn of_notice(meant: &Meant, notice: &Notice, items: &mut Vec<UserItem>) -> Optio
         conv: None,
         conv_pos: 0,
         inline: Some(notice.body.clone()),
+        expires_at_ms,
     });
     let mut mids = notice.mids.clone();
     mids.sort_unstable();
@@ -167,8 +170,8 @@ fn of_read(meant: &Meant, mark: &ReadMark, items: &mut Vec<UserItem>) -> Option<
 /// An event without a place in a timeline.
 fn inline_event(meant: &Meant, conv: Option<Conv>, from: u64, body: Bytes) -> Arc<Entry> {
     let LogRecord { id, ts_ms, .. } = meant.record;
-    let (kind, op, flags) = (kind::EVENT, op::SEND_MSG, flag::QUIET);
-    Arc::new(Entry { id, ts_ms, from, cid: 0, kind, op, flags, conv, conv_pos: 0, inline: Some(body) })
+    let (kind, op, flags, expires_at_ms) = (kind::EVENT, op::SEND_MSG, flag::QUIET, 0);
+    Arc::new(Entry { id, ts_ms, from, cid: 0, kind, op, flags, conv, conv_pos: 0, inline: Some(body), expires_at_ms })
 }
 
 fn put_one(meant: &Meant, mid: u64, entry: &Arc<Entry>, effect: Effect, items: &mut Vec<UserItem>) -> Option<What> {

@@ -86,8 +86,10 @@ pub(super) fn room_frame(record: &LogRecord, pos: u64) -> Option<What> {
     Some(What::Room(Arc::new(RoomFrame { room: message.room.as_str().into(), push })))
 }
 
-/// The frame of an entry, for all who have it; where it stands in the inbox, the target tells.
-fn entry_push(entry: &Entry, body: &Bytes, trace: Option<Trace>) -> Push {
+/// The frame of an entry, for all who have it; where it stands in the inbox, the target tells. Too late it is GONE, because
+/// positions have no gaps.
+fn entry_push(entry: &Entry, body: &Bytes, trace: Option<Trace>, now_ms: u64) -> Push {
+    let is_late = entry.expires_at_ms != 0 && now_ms >= entry.expires_at_ms;
     Push {
         id: entry.id,
         op: entry.op,
@@ -95,8 +97,8 @@ fn entry_push(entry: &Entry, body: &Bytes, trace: Option<Trace>) -> Push {
         from: entry.from,
         conv_pos: entry.conv_pos,
         cid: entry.cid,
-        flags: entry.flags | flag::STORED,
-        body: body.clone(),
+        flags: entry.flags | flag::STORED | if is_late { flag::GONE } else { 0 },
+        body: if is_late { Bytes::new() } else { body.clone() },
         trace,
         ..Push::default()
     }
@@ -142,8 +144,8 @@ pub trait Showing {
     fn channel(&mut self, hint: Hint);
 }
 
-/// Tells `to` what was applied, in the order of the log.
-pub fn show(applied: &Applied, to: &mut dyn Showing) -> ShownCounts {
+/// Tells `to` what was applied, in the order of the log; it is `now_ms`, unix time.
+pub fn show(applied: &Applied, now_ms: u64, to: &mut dyn Showing) -> ShownCounts {
     let mut round =
         Round { again: applied.again, to, counts: ShownCounts::default(), heads: BTreeMap::new(), sessions: Vec::new() };
     let mut dones = applied.dones.as_slice();
@@ -156,7 +158,7 @@ pub fn show(applied: &Applied, to: &mut dyn Showing) -> ShownCounts {
             What::Room(frame) => round.to.room(frame),
             What::Channel(hint) => round.to.channel(*hint),
             What::Inbox { entry, body } => {
-                let push = Arc::new(entry_push(entry, body, shown.trace));
+                let push = Arc::new(entry_push(entry, body, shown.trace, now_ms));
                 of_this.iter().filter(|done| done.pos != 0).for_each(|done| round.entry(entry, &push, done));
             }
         }

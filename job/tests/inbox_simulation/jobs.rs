@@ -265,7 +265,7 @@ impl World {
         let Some(first) = applied.shown.first().map(|shown| shown.offset) else { return };
         let (people, rooms, store) = (&mut self.people, &mut self.rooms_shown, &*self.store);
         let mut telling = Telling { people, store, mutation: self.mutation, deliveries: Vec::new(), rooms };
-        let counts = show(applied, &mut telling);
+        let counts = show(applied, 0, &mut telling);
         let deliveries = telling.deliveries;
         for (count, what) in [(counts.hints, "head"), (counts.ended, "end"), (counts.fresh, "frame")] {
             if count > 0 {

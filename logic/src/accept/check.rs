@@ -74,9 +74,6 @@ pub(super) fn stored(request: &PushRequest, body_bytes_max: usize) -> Result<(),
         let message = format!("the body has {len} bytes, more than the {body_bytes_max} allowed for what is stored");
         return Err(PushError::TooLarge(message));
     }
-    if request.ttl_ms != 0 {
-        return Err(bad("ttl_ms is for what is not stored: what is stored is kept as long as all messages".to_owned()));
-    }
     if request.collapse.is_some() {
         return Err(bad("collapse is for what is not stored".to_owned()));
     }

@@ -55,7 +55,7 @@ impl Completion {
                     span.set("perseid.log.offset", offset);
                 }
                 if let Some(sent) = self.sent.take() {
-                    self.shared.sent().put(self.answer.id, Sent { recipients: self.answer.recipients, ..sent });
+                    self.shared.sent.put(self.answer.id, sent.answered(self.answer.recipients));
                 }
                 self.settle(Ok(self.answer));
             }

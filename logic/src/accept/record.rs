@@ -38,11 +38,12 @@ impl Accepted {
     /// The record of what goes to who is online, and the key that orders it: as goim orders them.
     pub(super) fn into_transient(self) -> (String, PushMsg) {
         let Self { request, answer, hash, now_ms, .. } = self;
+        let expire_at_ms = request.expires_at_ms(now_ms);
         let mut push = PushMsg {
             operation: request.op,
             msg: request.body,
             id: answer.id,
-            expire_at_ms: expires_at(now_ms, request.ttl_ms),
+            expire_at_ms,
             from: request.from,
             trace: request.trace.map(record_of).unwrap_or_default(),
             collapse: request.collapse.unwrap_or_default(),
@@ -108,8 +109,9 @@ impl Accepted {
 
     /// The record for a room that keeps its last frames.
     pub(super) fn room(self, room: String) -> LogRecord {
-        let PushRequest { op, ttl_ms, .. } = self.request;
-        let message = RoomMessage { room, op, body: self.request.body.clone(), expire_at_ms: expires_at(self.now_ms, ttl_ms) };
+        let PushRequest { op, body, .. } = &self.request;
+        let expire_at_ms = self.request.expires_at_ms(self.now_ms);
+        let message = RoomMessage { room, op: *op, body: body.clone(), expire_at_ms };
         self.record(log_record::Body::Room(message))
     }
 
@@ -123,13 +125,14 @@ impl Accepted {
             hash: *hash,
             trace: request.trace.map(record_of).unwrap_or_default(),
             recipients: if request.id.is_some() { answer.recipients } else { 0 },
+            // A frame of a room says it itself.
+            expire_at_ms: match body {
+                log_record::Body::Room(_) => 0,
+                _ => request.expires_at_ms(*now_ms),
+            },
             body: Some(body),
         }
     }
-}
-
-const fn expires_at(now_ms: u64, ttl_ms: u64) -> u64 {
-    if ttl_ms == 0 { 0 } else { now_ms.saturating_add(ttl_ms) }
 }
 
 fn record_of(trace: Trace) -> Bytes {

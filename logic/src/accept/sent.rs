@@ -1,8 +1,12 @@
 //! What was sent through the push API within a day: for whoever asks what became of it. Time is an argument.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use perseid_rpc::{PushMsg, PushType};
 
 use super::{PushRequest, Target};
+use crate::snowflake;
 
 /// How long it is known, ms.
 const KEPT_MS: u64 = 24 * 60 * 60 * 1000;
@@ -22,6 +26,29 @@ pub struct Sent {
     pub accepted_ms: u64,
     /// How many its answer named; 0 is also what is not known any more after a restart.
     pub recipients: u64,
+    /// Nobody is given it at or after this time, unix ms; 0: never too late.
+    pub expires_at_ms: u64,
+    /// Why nobody got it, if that is known.
+    pub undelivered: Option<Undelivered>,
+}
+
+/// Why nobody got a push that is not stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Undelivered {
+    /// Nobody was there.
+    Offline,
+    /// It was too late when its turn came.
+    Expired,
+}
+
+impl Undelivered {
+    /// As answers have it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Offline => "offline",
+            Self::Expired => "expired",
+        }
+    }
 }
 
 /// Whom it was sent to.
@@ -45,7 +72,21 @@ impl Sent {
             Target::Room(room) => SentTo::Room(room.as_str().into()),
             Target::Keys(_) | Target::Mids(_) | Target::All { .. } => SentTo::Online,
         };
-        Self { to, accepted_ms, recipients: 0 }
+        Self { to, accepted_ms, recipients: 0, expires_at_ms: request.expires_at_ms(accepted_ms), undelivered: None }
+    }
+
+    /// What the log knows of a push that is not stored.
+    pub(super) fn of_push(push: &PushMsg, accepted_ms: u64) -> Self {
+        let is_room = push.r#type == PushType::Room as i32;
+        let to = if is_room { SentTo::Room(push.room.as_str().into()) } else { SentTo::Online };
+        Self { to, accepted_ms, recipients: push.recipients, expires_at_ms: push.expire_at_ms, undelivered: None }
+    }
+
+    /// With what its answer named. A room that nobody is in gets nothing.
+    pub(super) fn answered(self, recipients: u64) -> Self {
+        let is_live = matches!(self.to, SentTo::Online | SentTo::Room(_));
+        let undelivered = (is_live && recipients == 0).then_some(Undelivered::Offline);
+        Self { recipients, undelivered, ..self }
     }
 
     fn cost(&self) -> usize {
@@ -58,8 +99,32 @@ impl Sent {
     }
 }
 
+/// What was sent within a day, and why nobody got it. Logic writes into it, and job, which may be first.
+#[derive(Default)]
+pub struct SentBook(Mutex<SentTables>);
+
+impl SentBook {
+    /// Nobody got the push of this id.
+    pub fn undelivered(&self, id: u64, why: Undelivered) {
+        self.lock().undelivered(id, why);
+    }
+
+    pub(super) fn put(&self, id: u64, sent: Sent) {
+        self.lock().put(id, sent);
+    }
+
+    pub(super) fn get(&self, id: u64, now_ms: u64) -> Option<Sent> {
+        self.lock().get(id, now_ms).cloned()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, SentTables> {
+        // Every change is whole before anything in it could panic.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// All of them; what is stored is not forgotten for what is not.
-pub(super) struct SentTables {
+struct SentTables {
     stored: SentTable,
     online: SentTable,
 }
@@ -72,12 +137,23 @@ impl Default for SentTables {
 
 impl SentTables {
     /// Remembers one; what another record of the same message says is added.
-    pub(super) fn put(&mut self, id: u64, sent: Sent) {
+    fn put(&mut self, id: u64, sent: Sent) {
         let table = if matches!(sent.to, SentTo::Online | SentTo::Room(_)) { &mut self.online } else { &mut self.stored };
         table.put(id, sent);
     }
 
-    pub(super) fn get(&self, id: u64, now_ms: u64) -> Option<&Sent> {
+    /// Job may have come to it before the log told logic that it has it.
+    fn undelivered(&mut self, id: u64, why: Undelivered) {
+        match self.online.of.get_mut(&id) {
+            Some(sent) => sent.undelivered = Some(why),
+            None => {
+                let (accepted_ms, undelivered) = (snowflake::made_ms(id), Some(why));
+                self.online.put(id, Sent { to: SentTo::Online, accepted_ms, recipients: 0, expires_at_ms: 0, undelivered });
+            }
+        }
+    }
+
+    fn get(&self, id: u64, now_ms: u64) -> Option<&Sent> {
         self.stored.get(id, now_ms).or_else(|| self.online.get(id, now_ms))
     }
 }
@@ -98,6 +174,7 @@ impl SentTable {
         let now_ms = sent.accepted_ms;
         if let Some(before) = self.of.remove(&id) {
             self.bytes -= before.cost();
+            sent.undelivered = sent.undelivered.or(before.undelivered);
             if let (SentTo::Inboxes(mids), SentTo::Inboxes(more)) = (&before.to, &sent.to)
                 && before.recipients > mids.len() as u64
             {
@@ -130,7 +207,11 @@ mod tests {
     use super::*;
 
     fn to(mids: &[i64], recipients: u64, accepted_ms: u64) -> Sent {
-        Sent { to: SentTo::Inboxes(mids.into()), accepted_ms, recipients }
+        Sent { to: SentTo::Inboxes(mids.into()), accepted_ms, recipients, expires_at_ms: 0, undelivered: None }
+    }
+
+    fn online(accepted_ms: u64) -> Sent {
+        Sent { to: SentTo::Online, accepted_ms, recipients: 1, expires_at_ms: 0, undelivered: None }
     }
 
     #[test]
@@ -157,9 +238,28 @@ mod tests {
         let mut tables = SentTables::default();
         tables.put(1, to(&[7], 1, 5));
         for id in 2..200_000 {
-            tables.put(id, Sent { to: SentTo::Online, accepted_ms: 5, recipients: 1 });
+            tables.put(id, online(5));
         }
         assert!(tables.get(1, 5).is_some() && tables.get(2, 5).is_none() && tables.get(199_999, 5).is_some());
+    }
+
+    #[test]
+    fn why_nobody_got_it_whoever_comes_first() {
+        let id = 9_000 << 22;
+        let accepted_ms = snowflake::made_ms(id);
+        for job_is_first in [true, false] {
+            let book = SentBook::default();
+            if job_is_first {
+                book.undelivered(id, Undelivered::Offline);
+                book.put(id, online(accepted_ms));
+            } else {
+                book.put(id, online(accepted_ms));
+                book.undelivered(id, Undelivered::Offline);
+            }
+            let wanted = Sent { undelivered: Some(Undelivered::Offline), ..online(accepted_ms) };
+            assert_eq!(book.get(id, accepted_ms), Some(wanted), "{job_is_first}");
+            assert_eq!(book.get(id, accepted_ms + KEPT_MS), None);
+        }
     }
 
     #[test]

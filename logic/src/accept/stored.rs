@@ -73,7 +73,7 @@ impl Accept {
             inbox.restore(record);
         }
         let Some((sent, done)) = Sent::of_record(record) else { return };
-        self.shared.sent().put(record.id, sent);
+        self.shared.sent.put(record.id, sent);
         let is_known = record.idem != 0 && record.idem != record.id;
         if is_known {
             let answer = PushAnswer { id: record.id, duplicate: false, recipients: record.recipients };
@@ -138,6 +138,7 @@ impl Sent {
             log_record::Body::Room(message) => (SentTo::Room(message.room.as_str().into()), usize::MAX),
             _ => return None,
         };
-        Some((Self { to, accepted_ms: record.ts_ms, recipients: record.recipients }, done))
+        let LogRecord { ts_ms: accepted_ms, recipients, expire_at_ms: expires_at_ms, .. } = *record;
+        Some((Self { to, accepted_ms, recipients, expires_at_ms, undelivered: None }, done))
     }
 }

@@ -96,9 +96,6 @@ impl Draft {
         if is_stored && self.collapse.is_some() {
             return Err(Problem::bad("collapse is for what is not stored: leave it out"));
         }
-        if is_stored && self.ttl_ms.is_some() {
-            return Err(Problem::bad("ttl_ms is for what is not stored: leave it out"));
-        }
         Ok(())
     }
 }

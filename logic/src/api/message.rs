@@ -248,8 +248,8 @@ mod tests {
         assert_eq!(request(json), Ok(expected));
         let all = request(r#"{"to":{"all":true},"speed":9,"body":""}"#).unwrap();
         assert_eq!((all.target, all.op, all.id), (Target::All { speed: 9 }, 1000, None));
-        let notice = request(r#"{"to":{"mids":[1]},"store":true,"body":"x","priority":"high"}"#).unwrap();
-        assert_eq!((notice.target, notice.priority), (Target::Notice(vec![1]), PushPriority::High));
+        let notice = request(r#"{"to":{"mids":[1]},"store":true,"body":"x","priority":"high","ttl_ms":5}"#).unwrap();
+        assert_eq!((notice.target, notice.priority, notice.ttl_ms), (Target::Notice(vec![1]), PushPriority::High, 5));
         for (json, group) in [(r#"{"to":{"group":7},"body":"x"}"#, 7), (r#"{"to":{"group":"8"},"store":true,"body":"x"}"#, 8)] {
             assert_eq!(request(json).unwrap().target, Target::Group(group));
         }
@@ -275,10 +275,8 @@ mod tests {
             (r#"{"to":{"group":"a"},"body":"x"}"#, "400 the id of a group"),
             (r#"{"to":{"group":0},"body":"x"}"#, "400 the id of a group"),
             (r#"{"to":{"group":9007199254740992},"body":"x"}"#, "400 the id of a group"),
-            (r#"{"to":{"group":7},"body":"x","ttl_ms":5}"#, "400 ttl_ms is for what is not stored"),
             (r#"{"to":{"group":7},"body":"x","collapse":"c"}"#, "400 collapse is for what is not stored"),
             (r#"{"to":{"mids":[1]},"body":"x","store":true,"collapse":"c"}"#, "400 collapse is for what is not stored"),
-            (r#"{"to":{"mids":[1]},"body":"x","store":true,"ttl_ms":1}"#, "400 ttl_ms is for what is not stored"),
             (r#"{"to":{"room":"a://b"},"body":"x","store":true}"#, "400 store"),
             (r#"{"to":{"keys":["a"]},"body":"x","store":true}"#, "400 store"),
             (r#"{"to":{"all":true},"body":"x","store":true}"#, "400 store"),

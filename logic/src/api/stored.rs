@@ -9,7 +9,7 @@ use perseid_store::stored::read::{
 use super::manage::user;
 use super::problem::Problem;
 use super::{Api, now_ms};
-use crate::accept::{Sent, SentTo};
+use crate::accept::{Sent, SentTo, Undelivered};
 use crate::inbox::{LIMIT_MAX, POSITION_MAX};
 use crate::reason::Reason;
 
@@ -47,6 +47,21 @@ pub(super) struct Fate {
     pub(super) more: bool,
 }
 
+impl Fate {
+    /// Why it did not come to those it was for, if it did not.
+    fn end(&mut self, now_ms: u64) {
+        let Sent { expires_at_ms, undelivered, .. } = self.sent;
+        let is_late = expires_at_ms != 0 && now_ms >= expires_at_ms;
+        // Who has acknowledged it had it in time, or knows that it was too late.
+        let is_open = self.recipients.iter().any(|recipient| recipient.acknowledged.is_empty());
+        match (self.state, undelivered) {
+            ("stored", _) if is_late && is_open => self.state = Undelivered::Expired.word(),
+            ("accepted", Some(why)) => self.state = why.word(),
+            _ => {}
+        }
+    }
+}
+
 /// One who has a message in the inbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Recipient {
@@ -73,7 +88,7 @@ impl Api {
         let mid = user(mid)?.cast_unsigned();
         let (after, bound) = (position(from.after)?, self.bound(from.limit)?);
         match self.inbox()?.store().sync(mid, after, bound).get().await? {
-            Ok(page) => Ok(page),
+            Ok(page) => Ok(InboxPage { messages: as_of_now(page.messages), ..page }),
             Err(OutOfRange::TooOld(InboxView { floor, .. })) => Err(too_old(floor)),
             Err(OutOfRange::AboveHead(InboxView { head, .. })) => Err(above(head)),
         }
@@ -84,7 +99,7 @@ impl Api {
         let (after, bound) = (position(from.after)?, self.bound(from.limit)?);
         let pull = Pull { conv: Conv::Group(group), reader: 0, from: PullFrom::After(after), since_joined: false, bound };
         match self.inbox()?.store().pull(pull).get().await? {
-            Ok(page) => Ok(page),
+            Ok(page) => Ok(TimelinePage { messages: as_of_now(page.messages), ..page }),
             Err(PullError::NotMember) => {
                 Err(Problem::new(Reason::NotFound, "there is no such group: PUT /v1/groups/{id} makes it"))
             }
@@ -95,8 +110,11 @@ impl Api {
 
     fn bound(&self, limit: Option<u64>) -> Result<PageBound, Problem> {
         let limit = limit.unwrap_or(LIMIT_DEFAULT);
-        let limit = usize::try_from(limit).ok().filter(|limit| (1..=LIMIT_MAX).contains(limit));
-        Ok(self.config().stored.page(limit.ok_or_else(bad_page_limit)?))
+        if limit == 0 {
+            return Err(bad_page_limit());
+        }
+        // As SYNC has it: who asks for more gets what a page holds, and is told that there is more.
+        Ok(self.config().stored.page(usize::try_from(limit).unwrap_or(LIMIT_MAX).min(LIMIT_MAX)))
     }
 
     /// What became of a message that was sent through this API.
@@ -111,8 +129,11 @@ impl Api {
                 self.look_at(&mut fate, &mids, None).await?;
             }
             (SentTo::Group(group), Some(_)) => self.look_at_group(&mut fate, group).await?,
+            // Who comes later gets its last frames.
+            (SentTo::Room(room), Some(inbox)) if inbox.config().room_keeps(&room) > 0 => fate.sent.undelivered = None,
             _ => {}
         }
+        fate.end(now_ms());
         Ok(fate)
     }
 
@@ -154,15 +175,21 @@ impl Api {
     }
 }
 
+/// What is too late is GONE.
+fn as_of_now(messages: Vec<Message>) -> Vec<Message> {
+    let now_ms = now_ms();
+    messages.into_iter().map(|message| message.as_of(now_ms)).collect()
+}
+
 /// Flags of a message as its frame has them.
 pub(super) const fn flags(message: &Message) -> u16 {
     let stored = if message.pos == 0 { 0 } else { flag::STORED };
     (message.flags & (flag::GONE | flag::QUIET)) | stored
 }
 
-/// A limit of a page that is no number, or out of range.
+/// A limit of a page that is no number, or 0.
 pub(super) fn bad_page_limit() -> Problem {
-    Problem::bad(format!("limit must be a number from 1 to {LIMIT_MAX}"))
+    Problem::bad(format!("limit must be a number above 0; a page holds {LIMIT_MAX} at most"))
 }
 
 /// A position that is none.

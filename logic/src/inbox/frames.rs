@@ -77,6 +77,7 @@ mod tests {
 
     fn message() -> Message {
         Message {
+            expires_at_ms: 0,
             pos: 5,
             id: 6,
             ts_ms: 1,

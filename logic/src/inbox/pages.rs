@@ -5,7 +5,7 @@ use perseid_protocol::frame::{Extension, flag, kind};
 use perseid_store::Verdict;
 use perseid_store::stored::conv::ConvKind;
 use perseid_store::stored::read::{
-    HeadsPage, InboxPage, InboxView, OutOfRange, PageBound, Pull, PullError, PullFrom, StoreDown, TimelinePage,
+    HeadsPage, InboxPage, InboxView, Message, OutOfRange, PageBound, Pull, PullError, PullFrom, StoreDown, TimelinePage,
 };
 
 use super::ask::{Named, StoredRequest};
@@ -22,11 +22,11 @@ impl StoredConfig {
 
 impl Inbox {
     pub(super) fn sync(&self, request: &StoredRequest<'_>, after: u64, bound: PageBound) -> Verdict<Next> {
-        let mid = request.mid;
+        let StoredRequest { mid, now_ms, .. } = *request;
         if request.foreign {
             return self.parts.store.inbox(mid).then(|inbox| Err(inbox.map_or_else(StoredRefusal::from, epoch_changed)).into());
         }
-        self.parts.store.sync(mid, after, bound).then(move |page| synced(mid, page).into())
+        self.parts.store.sync(mid, after, bound).then(move |page| synced(mid, page, now_ms).into())
     }
 
     pub(super) fn ack(&self, request: &StoredRequest<'_>, pos: u64) -> Verdict<Next> {
@@ -38,10 +38,11 @@ impl Inbox {
         self.parts.store.ack(request.mid, &row.device_id, pos, request.now_ms).then(|held| acked(held).into())
     }
 
-    pub(super) fn pull(&self, mid: u64, of: Named, from: PullFrom, bound: PageBound) -> Verdict<Next> {
+    pub(super) fn pull(&self, request: &StoredRequest<'_>, of: Named, from: PullFrom, bound: PageBound) -> Verdict<Next> {
+        let StoredRequest { mid, now_ms, .. } = *request;
         let since_joined = self.config().history == History::Joined;
         let pull = Pull { conv: of.conv, reader: mid, from, since_joined, bound };
-        self.parts.store.pull(pull).then(move |page| pulled(mid, of, page).into())
+        self.parts.store.pull(pull).then(move |page| pulled(mid, of, page, now_ms).into())
     }
 
     pub(super) fn heads(&self, mid: u64, after: (u16, u64), limit: usize) -> Verdict<Next> {
@@ -60,11 +61,11 @@ fn epoch_changed(inbox: InboxView) -> StoredRefusal {
     StoredRefusal::starts_anew(Refusal::EpochChanged, message, inbox)
 }
 
-fn synced(mid: u64, page: Result<Result<InboxPage, OutOfRange>, StoreDown>) -> StoredOutcome {
+fn synced(mid: u64, page: Result<Result<InboxPage, OutOfRange>, StoreDown>, now_ms: u64) -> StoredOutcome {
     match page? {
         Ok(page) => {
             let ext = Extension { pos: page.inbox.head, flags: more(page.more), ..Extension::default() };
-            Ok(StoredReply { ext, body: frames::inbox(&page.messages, mid), silent: false })
+            Ok(StoredReply { ext, body: frames::inbox(&as_of(now_ms, page.messages), mid), silent: false })
         }
         Err(OutOfRange::AboveHead(inbox)) => Err(epoch_changed(inbox)),
         Err(OutOfRange::TooOld(inbox)) => {
@@ -72,6 +73,11 @@ fn synced(mid: u64, page: Result<Result<InboxPage, OutOfRange>, StoreDown>) -> S
             Err(StoredRefusal::starts_anew(Refusal::TooOld, message, inbox))
         }
     }
+}
+
+/// What may be shown now: what is too late is GONE.
+fn as_of(now_ms: u64, messages: Vec<Message>) -> Vec<Message> {
+    messages.into_iter().map(|message| message.as_of(now_ms)).collect()
 }
 
 fn acked(held: Result<Result<u64, OutOfRange>, StoreDown>) -> StoredOutcome {
@@ -83,7 +89,7 @@ fn acked(held: Result<Result<u64, OutOfRange>, StoreDown>) -> StoredOutcome {
     }
 }
 
-fn pulled(mid: u64, of: Named, page: Result<Result<TimelinePage, PullError>, StoreDown>) -> StoredOutcome {
+fn pulled(mid: u64, of: Named, page: Result<Result<TimelinePage, PullError>, StoreDown>, now_ms: u64) -> StoredOutcome {
     match page? {
         Ok(page) => {
             let ext = Extension {
@@ -93,7 +99,7 @@ fn pulled(mid: u64, of: Named, page: Result<Result<TimelinePage, PullError>, Sto
                 flags: more(page.more),
                 ..of.ext()
             };
-            Ok(StoredReply { ext, body: frames::timeline(&page.messages, mid), silent: false })
+            Ok(StoredReply { ext, body: frames::timeline(&as_of(now_ms, page.messages), mid), silent: false })
         }
         Err(PullError::NotMember) => Err(StoredRefusal::not_member()),
         Err(PullError::TooOld { floor, .. }) => {

@@ -8,10 +8,10 @@ use perseid_comet::{Certificates, Comet};
 use perseid_job::{JobConsumer, Lanes};
 use perseid_log::{EmbeddedLog, EventLog, Start};
 use perseid_logic::snowflake::Snowflake;
-use perseid_logic::{Accept, Access, Api, Feed, Inbox, Logic, Metrics, Nodes, Traces};
+use perseid_logic::{Accept, Access, Api, Feed, Inbox, Logic, Metrics, Nodes, SentBook, Traces};
 use perseid_store::{MemoryRegistry, SessionRegistry};
 
-use super::adapters::{CallLane, Link, RegistryRoutes};
+use super::adapters::{CallLane, Link, RegistryRoutes, UnheardBook};
 use super::comet_config::{comet_config, node_id};
 use super::logic_config::logic_config;
 use super::stored::{StoredAtEnd, StoredGround};
@@ -43,6 +43,8 @@ pub(super) struct Ground {
     pub(super) job: Arc<perseid_job::Metrics>,
     /// Where message ids come from.
     pub(super) ids: Arc<Snowflake>,
+    /// What became of what was sent.
+    pub(super) sent: Arc<SentBook>,
 }
 
 impl Ground {
@@ -61,7 +63,23 @@ impl Ground {
         let registry: Arc<dyn SessionRegistry> = Arc::new(MemoryRegistry::new());
         let job = Arc::new(perseid_job::Metrics::default());
         let ids = Arc::new(Snowflake::new(settings.node.snowflake_worker));
-        Ok(Self { started_ms, metrics, access, http_listeners, http, gate, export, traces, embedded, log, registry, job, ids })
+        let sent = Arc::default();
+        Ok(Self {
+            started_ms,
+            metrics,
+            access,
+            http_listeners,
+            http,
+            gate,
+            export,
+            traces,
+            embedded,
+            log,
+            registry,
+            job,
+            ids,
+            sent,
+        })
     }
 
     /// Stored messages, as far as the log goes.
@@ -104,6 +122,7 @@ impl Ground {
         let routes = Arc::new(RegistryRoutes(self.registry.clone()));
         lanes.add(Arc::new(CallLane(comet.clone())));
         let consumer = JobConsumer::new(routes, lanes, self.job.clone(), Arc::new(unix_ms)).with_spans(self.export.spans());
+        let consumer = consumer.telling(Some(Arc::new(UnheardBook(self.sent.clone()))));
         self.log.subscribe("job", Start::Earliest, Box::new(consumer)).context("can't read the event log")
     }
 
@@ -114,7 +133,7 @@ impl Ground {
         let nodes = nodes.clone();
         let room_online = Arc::new(move |room: &str| nodes.get().map_or(0, |nodes| nodes.room_online(room)));
         let accept = Accept::new(self.log.clone(), self.registry.clone(), room_online, self.metrics.clone(), &config);
-        let accept = accept.with_traces(self.traces.clone()).with_ids(self.ids.clone()).keeping(inbox.clone());
+        let accept = accept.with_traces(self.traces.clone()).with_ids(self.ids.clone()).with_book(self.sent.clone()).keeping(inbox.clone());
         log::restore(&*self.log, &accept, self.started_ms.saturating_sub(config.idempotency_ms))?;
         Ok(Arc::new(accept))
     }

@@ -32,6 +32,10 @@ pub struct LogRecord {
     /// idempotency key, so that a retry gets the same answer.
     #[prost(uint64, tag = "7")]
     pub recipients: u64,
+    /// Of a notice or a message to a group: nobody is given its body at or after this unix time, ms; it keeps its positions, as
+    /// GONE. 0: never too late.
+    #[prost(uint64, tag = "8")]
+    pub expire_at_ms: u64,
     /// What it is.
     #[prost(oneof = "log_record::Body", tags = "10, 11, 12, 13, 14, 15, 16, 17")]
     pub body: Option<log_record::Body>,
@@ -289,6 +293,7 @@ mod tests {
             hash: 4,
             trace: Bytes::new(),
             recipients: 0,
+            expire_at_ms: 0,
             body: Some(log_record::Body::Direct(direct)),
         };
         let value = record.to_value();

@@ -155,7 +155,23 @@ impl ConvBucket {
         state.id = op.id;
         let Append { kind, op: code, quiet, event, inboxes, body } = what;
         let (offset, id, ts_ms, from, idem, hash) = (op.offset, op.id, op.ts_ms, op.from, op.idem, op.hash);
-        let row = TimelineRow { offset, id, ts_ms, from, idem, hash, kind, op: code, quiet, gone: false, event, inboxes, body };
+        let row = TimelineRow {
+            offset,
+            id,
+            ts_ms,
+            from,
+            idem,
+            hash,
+            kind,
+            op: code,
+            quiet,
+            gone: false,
+            event,
+            inboxes,
+            // Events are told whenever they are read.
+            expires_at_ms: if event { 0 } else { op.expires_at_ms },
+            body,
+        };
         self.rows.put(keys::timeline_row(op.conv, state.head), row.to_bytes());
         if idem != 0 {
             self.dedupe.insert(&mut self.rows, &DedupeKey { conv: op.conv, from, idem }, ts_ms, state.head)?;

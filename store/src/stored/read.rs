@@ -1,6 +1,7 @@
 //! What is asked of stored messages, and the answers. All values.
 
 use bytes::Bytes;
+use perseid_protocol::frame::flag;
 use perseid_protocol::operation::op;
 use thiserror::Error;
 
@@ -36,6 +37,25 @@ pub struct Message {
     pub flags: u16,
     /// Body of the frame; empty when it is GONE.
     pub body: Bytes,
+    /// Nobody is given its body at or after this time, unix ms: see [`Message::as_of`]. 0: never too late.
+    pub expires_at_ms: u64,
+}
+
+impl Message {
+    /// Whether it is too late for it at `now_ms`.
+    #[must_use]
+    pub const fn is_expired(&self, now_ms: u64) -> bool {
+        self.expires_at_ms != 0 && now_ms >= self.expires_at_ms
+    }
+
+    /// As it may be shown at `now_ms`: what is too late keeps its position, and is GONE.
+    #[must_use]
+    pub fn as_of(self, now_ms: u64) -> Self {
+        if !self.is_expired(now_ms) {
+            return self;
+        }
+        Self { flags: self.flags | flag::GONE, body: Bytes::new(), ..self }
+    }
 }
 
 /// The `cid` that readers of a message see: what a client chose, while that by which a business or an event is known is nobody's.

@@ -47,8 +47,8 @@ impl Filling {
 
 /// A position whose row is not there any more.
 fn gone(pos: u64, conv: Option<Conv>, conv_pos: u64, kind: u16) -> Message {
-    let (id, ts_ms, from, cid, op) = (0, 0, 0, 0, 0);
-    Message { pos, id, ts_ms, conv, conv_pos, from, cid, kind, op, flags: flag::GONE, body: Bytes::new() }
+    let (id, ts_ms, from, cid, op, expires_at_ms) = (0, 0, 0, 0, 0, 0);
+    Message { pos, id, ts_ms, conv, conv_pos, from, cid, kind, op, flags: flag::GONE, body: Bytes::new(), expires_at_ms }
 }
 
 struct InboxRange {
@@ -141,7 +141,7 @@ impl Engine {
             row = self.timeline_row(conv, message.conv_pos)?;
         }
         match row.filter(|row| !row.gone) {
-            Some(row) => message.body = row.body,
+            Some(row) => (message.body, message.expires_at_ms) = (row.body, row.expires_at_ms),
             None => {
                 message.flags |= flag::GONE;
                 message.body = Bytes::new();

@@ -113,6 +113,8 @@ pub struct ConvOp {
     pub idem: u64,
     /// Hash of what was sent.
     pub hash: u64,
+    /// Of a message: nobody is given its body at or after this time, unix ms; 0: never too late.
+    pub expires_at_ms: u64,
     /// What happens.
     pub change: Change,
 }
@@ -290,6 +292,9 @@ pub struct Entry {
     pub conv_pos: u64,
     /// The body of what has no place in a timeline.
     pub inline: Option<Bytes>,
+    /// Nobody is given its body at or after this time, unix ms; 0: never too late. Of what has a place in a timeline that row
+    /// says it too.
+    pub expires_at_ms: u64,
 }
 
 /// What is remembered of a user besides the inbox.

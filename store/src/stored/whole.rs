@@ -41,7 +41,7 @@ impl Base for FailsOnce {
 const NEVER: usize = usize::MAX / 2;
 
 fn op(offset: u64, conv: Conv, change: Change) -> ConvOp {
-    ConvOp { offset, conv, id: offset, ts_ms: 1_000, from: 1, idem: offset, hash: 1, change }
+    ConvOp { offset, conv, id: offset, ts_ms: 1_000, from: 1, idem: offset, hash: 1, expires_at_ms: 0, change }
 }
 
 fn ops() -> Vec<ConvOp> {
@@ -96,7 +96,7 @@ fn users_take_a_step_whole_or_not_at_all() {
     let (chat, kind) = (Conv::direct(1, 2), 1);
     let entry = |id| {
         let (ts_ms, from, cid, op, flags, conv, conv_pos) = (1_000, 1, id, 4, 0, Some(chat), id);
-        Some(Arc::new(Entry { id, ts_ms, from, cid, kind, op, flags, conv, conv_pos, inline: None }))
+        Some(Arc::new(Entry { id, ts_ms, from, cid, kind, op, flags, conv, conv_pos, inline: None, expires_at_ms: 0 }))
     };
     let item = |offset, mid, effect| UserItem { offset, mid, entry: entry(offset), effect };
     let read = Effect::Read { conv: chat, by: 1, pos: 1, told: true };

@@ -80,7 +80,7 @@ impl<'a, S: Store> Feed<'a, S> {
     pub(crate) fn op(&mut self, conv: Conv, from: u64, idem: u64, change: Change) -> ConvOp {
         self.offset += 1;
         let (offset, id) = (self.offset, self.offset + 1_000);
-        ConvOp { offset, conv, id, ts_ms: 10_000_000 + offset, from, idem, hash: idem + 7, change }
+        ConvOp { offset, conv, id, ts_ms: 10_000_000 + offset, from, idem, hash: idem + 7, expires_at_ms: 0, change }
     }
 
     /// Applies one operation to its bucket.
@@ -157,6 +157,7 @@ pub(crate) fn items(op: &ConvOp, outcome: &ConvOutcome) -> Vec<UserItem> {
         conv: Some(op.conv),
         conv_pos: *pos,
         inline: None,
+        expires_at_ms: if event.is_some() { 0 } else { op.expires_at_ms },
     });
     let effect = |mid: &u64| match op.conv {
         Conv::Direct { .. } => Effect::Has(op.conv),

@@ -10,7 +10,7 @@ use perseid_store::stored::{Retention, Store, StoredConfig};
 use crate::bench::{EPOCH, now};
 use crate::dice::Dice;
 use crate::history::{GROUPS, MIDS, ROOMS, Record};
-use crate::model::{Kept, Model};
+use crate::model::{Kept, Model, Row};
 
 /// Settings under which much is trimmed.
 pub(crate) fn tight() -> (StoredConfig, Kept) {
@@ -153,12 +153,10 @@ fn compare_inbox<S: Store>(store: &S, model: &Model, mid: u64, dice: &mut Dice) 
         for message in page.messages {
             let wanted = &user.inbox[next as usize - 1];
             let row = wanted.conv.and_then(|conv| model.chats.get(&conv).map(|chat| (chat, chat.rows.get(&wanted.conv_pos))));
-            let (is_gone, body) = match row {
-                Some((chat, Some(row))) => {
-                    let is_gone = row.gone || wanted.conv_pos < chat.floor;
-                    (is_gone, if is_gone { bytes::Bytes::new() } else { row.body.clone() })
-                }
-                _ => (false, wanted.inline.clone().unwrap_or_default()),
+            let (is_gone, body, expires_at_ms) = match row {
+                Some((chat, Some(row))) if row.gone || wanted.conv_pos < chat.floor => (true, bytes::Bytes::new(), 0),
+                Some((_, Some(row))) => (false, row.body.clone(), expiry_of(row)),
+                _ => (false, wanted.inline.clone().unwrap_or_default(), wanted.expires_at_ms),
             };
             let flags = wanted.flags | if is_gone { 4 } else { 0 };
             assert_eq!(
@@ -168,6 +166,7 @@ fn compare_inbox<S: Store>(store: &S, model: &Model, mid: u64, dice: &mut Dice) 
             );
             assert_eq!((message.from, message.cid, message.kind, message.op), (wanted.from, wanted.cid, wanted.kind, wanted.op));
             assert_eq!((message.conv, message.conv_pos, message.ts_ms), (wanted.conv, wanted.conv_pos, wanted.ts_ms));
+            assert_eq!(message.expires_at_ms, expires_at_ms, "inbox of {mid}, {next}");
             after = message.pos;
             next += 1;
         }
@@ -187,6 +186,11 @@ fn compare_inbox<S: Store>(store: &S, model: &Model, mid: u64, dice: &mut Dice) 
     assert_eq!(now(store.find(mid, 1, usize::MAX)), Ok(None));
 }
 
+/// Events are never too late.
+fn expiry_of(row: &Row) -> u64 {
+    if row.event { 0 } else { row.op.expires_at_ms }
+}
+
 fn compare_conv<S: Store>(store: &S, model: &Model, conv: Conv, dice: &mut Dice) {
     let chat = model.chats.get(&conv).cloned().unwrap_or_else(|| crate::model::Chat { floor: 1, ..Default::default() });
     let head = chat.rows.last_key_value().map_or(0, |(pos, _)| *pos);
@@ -204,6 +208,7 @@ fn compare_conv<S: Store>(store: &S, model: &Model, conv: Conv, dice: &mut Dice)
             "{conv:?} {pos}"
         );
         assert_eq!(stored.flags & 4 != 0, row.gone);
+        assert_eq!(stored.expires_at_ms, expiry_of(row), "{conv:?} {pos}");
         assert_eq!(stored.kind, if row.event { 5 } else { row.kind.to_frame() });
     }
     let reader = dice.pick(&MIDS);

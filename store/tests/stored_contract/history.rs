@@ -85,13 +85,20 @@ fn op(dice: &mut Dice, offset: u64, ts_ms: u64, sent: &[ConvOp]) -> ConvOp {
     };
     let idems = dice.pick(&[1, 8, u64::MAX]);
     let idem = if dice.one_in(4) { 0 } else { dice.below(idems).saturating_add(1) };
-    ConvOp { offset, conv, id: offset << 22, ts_ms, from, idem, hash: dice.below(3), change }
+    let expires_at_ms = expiry(offset, ts_ms);
+    ConvOp { offset, conv, id: offset << 22, ts_ms, from, idem, hash: dice.below(3), expires_at_ms, change }
+}
+
+/// Some messages are too late for their readers one day. Takes no number of the dice, so that histories stay what they were.
+pub(crate) const fn expiry(offset: u64, ts_ms: u64) -> u64 {
+    if offset % 5 == 0 { ts_ms + offset } else { 0 }
 }
 
 /// Takes back something that may be there.
 fn recall(dice: &mut Dice, offset: u64, ts_ms: u64, known: &ConvOp) -> ConvOp {
     let change = Change::Recall { pos: dice.below(30), id: known.id };
-    ConvOp { offset, conv: known.conv, id: offset << 22, ts_ms, from: known.from, idem: 0, hash: 0, change }
+    let (conv, from, expires_at_ms) = (known.conv, known.from, 0);
+    ConvOp { offset, conv, id: offset << 22, ts_ms, from, idem: 0, hash: 0, expires_at_ms, change }
 }
 
 /// A log of so many records; offsets have gaps, some records stand in it twice.

@@ -120,6 +120,7 @@ impl Model {
                     conv: None,
                     conv_pos: 0,
                     inline: Some(body.clone()),
+                    expires_at_ms: crate::history::expiry(*offset, *ts_ms),
                 };
                 let entry = std::sync::Arc::new(entry);
                 let item = |mid: &u64| UserItem { offset: *offset, mid: *mid, entry: Some(entry.clone()), effect: Effect::None };
@@ -142,6 +143,7 @@ impl Model {
                     conv: Some(*conv),
                     conv_pos: 0,
                     inline: Some(body),
+                    expires_at_ms: 0,
                 };
                 let entry = std::sync::Arc::new(entry);
                 let effect = Effect::Read { conv: *conv, by: *by, pos: *pos, told: *told };

@@ -187,7 +187,9 @@ impl Engine {
 
     fn tell(&mut self, applied: &Applied, out: &mut Out<'_>) {
         let counts = match out {
-            Some(sink) if !applied.shown.is_empty() => show(applied, &mut Telling { ports: &self.ports, sink }),
+            Some(sink) if !applied.shown.is_empty() => {
+                show(applied, (self.ports.clock)(), &mut Telling { ports: &self.ports, sink })
+            }
             _ => ShownCounts::default(),
         };
         self.ports.inbox_metrics.applied(applied.upto, &applied.tally, &counts);

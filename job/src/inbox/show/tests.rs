@@ -13,7 +13,11 @@ impl Showing for Told {
     fn deliver(&mut self, session: SessionAddr, delivery: Delivery) {
         let (pos, what) = match delivery.target {
             Target::Inbox { pos, conv, .. } if delivery.push.op == op::HEAD => (pos, format!("head {conv}")),
-            Target::Inbox { pos, conv, .. } => (pos, format!("{} {conv}", delivery.push.id)),
+            Target::Inbox { pos, conv, .. } => {
+                let is_gone = delivery.push.flags & flag::GONE != 0;
+                assert_eq!(is_gone, delivery.push.body.is_empty());
+                (pos, format!("{} {conv}{}", delivery.push.id, if is_gone { " gone" } else { "" }))
+            }
             Target::End(_, reason) => (0, format!("{reason:?}")),
             other => panic!("{other:?}"),
         };
@@ -32,18 +36,34 @@ impl Showing for Told {
 fn message(offset: u64, id: u64) -> Shown {
     let conv = Some(perseid_store::stored::conv::Conv::direct(1, 2));
     let (kind, op) = (kind::DIRECT, op::SEND_MSG);
-    let entry = Entry { id, ts_ms: 0, from: 1, cid: 0, kind, op, flags: 0, conv, conv_pos: 5, inline: None };
-    Shown { offset, trace: None, what: What::Inbox { entry: Arc::new(entry), body: Bytes::new() } }
+    let entry = Entry { id, ts_ms: 0, from: 1, cid: 0, kind, op, flags: 0, conv, conv_pos: 5, inline: None, expires_at_ms: 0 };
+    Shown { offset, trace: None, what: What::Inbox { entry: Arc::new(entry), body: Bytes::from_static(b"hi") } }
 }
 
 fn done(offset: u64, mid: u64, pos: u64, fresh: bool) -> UserDone {
     UserDone { offset, mid, pos, fresh }
 }
 
+/// At 1,000 ms.
 fn told(applied: &Applied) -> (Vec<(u32, u64, String)>, ShownCounts) {
     let mut told = Told::default();
-    let counts = show(applied, &mut told);
+    let counts = show(applied, 1_000, &mut told);
     (told.0, counts)
+}
+
+#[test]
+fn what_is_too_late_keeps_its_position_without_its_body() {
+    let mortal = |offset, id, expires_at_ms| {
+        let Shown { what: What::Inbox { entry, body }, .. } = message(offset, id) else { panic!() };
+        let entry = Arc::new(Entry { expires_at_ms, ..(*entry).clone() });
+        Shown { offset, trace: None, what: What::Inbox { entry, body } }
+    };
+    let shown = vec![mortal(3, 50, 1_001), mortal(4, 51, 1_000)];
+    let (told, counts) =
+        told(&Applied { upto: 4, shown, dones: vec![done(3, 1, 10, true), done(4, 1, 11, true)], ..Applied::default() });
+    let wanted = [(1, 10, "50 2"), (101, 10, "50 2"), (1, 11, "51 2 gone"), (101, 11, "51 2 gone")];
+    assert_eq!(told, wanted.map(|(slot, pos, what)| (slot, pos, what.to_owned())));
+    assert_eq!(counts, ShownCounts { fresh: 2, ..ShownCounts::default() });
 }
 
 #[test]

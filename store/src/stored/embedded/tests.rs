@@ -46,12 +46,13 @@ fn prepare(store: &EmbeddedStore) {
 fn say(store: &EmbeddedStore, offset: u64) -> Result<u64, StepError> {
     let (id, ts_ms, from, idem, hash) = (offset, 1_000, 1, offset, 1);
     let change = Change::Message { op: 4, quiet: false, body: Bytes::from(vec![b'x'; 1_000]) };
-    let op = ConvOp { offset, conv: CHAT, id, ts_ms, from, idem, hash, change };
+    let op = ConvOp { offset, conv: CHAT, id, ts_ms, from, idem, hash, expires_at_ms: 0, change };
     let boot = now(store.load(0)).unwrap().boot;
     let step = Step { partition: 0, bucket: 0, boot, prev: offset - 1, last: offset, items: vec![op] };
     let done = now(store.conv(step))?;
     let ConvOutcome::Row { pos: conv_pos, .. } = done[0].outcome else { panic!("{done:?}") };
-    let entry = Entry { id, ts_ms, from, cid: idem, kind: 1, op: 4, flags: 0, conv: Some(CHAT), conv_pos, inline: None };
+    let (conv, expires_at_ms) = (Some(CHAT), 0);
+    let entry = Entry { id, ts_ms, from, cid: idem, kind: 1, op: 4, flags: 0, conv, conv_pos, inline: None, expires_at_ms };
     let item = UserItem { offset, mid: 2, entry: Some(Arc::new(entry)), effect: Effect::Has(CHAT) };
     let done = now(store.user(Step { partition: 0, bucket: 0, boot, prev: offset - 1, last: offset, items: vec![item] }, false))?;
     Ok(done[0].pos)

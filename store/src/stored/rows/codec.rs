@@ -2,6 +2,11 @@
 
 use bytes::{Buf, Bytes};
 
+/// Format of a message's row.
+const PLAIN: u8 = 1;
+/// The same, and before all else the time from which on it is too late for it, unix ms.
+const MORTAL: u8 = 2;
+
 /// Builds a row.
 pub(crate) struct Writer(Vec<u8>);
 
@@ -11,6 +16,16 @@ impl Writer {
         let mut bytes = Vec::with_capacity(room + 1);
         bytes.push(format);
         Self(bytes)
+    }
+
+    /// The row of a message; `expires_at_ms` 0: it is never too late for it.
+    pub(crate) fn of_message(expires_at_ms: u64, room: usize) -> Self {
+        if expires_at_ms == 0 {
+            return Self::new(PLAIN, room);
+        }
+        let mut row = Self::new(MORTAL, room + 8);
+        row.small(expires_at_ms);
+        row
     }
 
     pub(crate) fn byte(&mut self, byte: u8) -> &mut Self {
@@ -68,6 +83,17 @@ impl Reader {
     pub(crate) fn of(row: Bytes, format: u8) -> Option<Self> {
         let mut reader = Self(row);
         (reader.byte()? == format).then_some(reader)
+    }
+
+    /// The row of a message behind what [`Writer::of_message`] begins it with, and when it is too late for it.
+    pub(crate) fn of_message(row: Bytes) -> Option<(Self, u64)> {
+        let mut reader = Self(row);
+        let expires_at_ms = match reader.byte()? {
+            PLAIN => 0,
+            MORTAL => reader.small()?,
+            _ => return None,
+        };
+        Some((reader, expires_at_ms))
     }
 
     pub(crate) fn byte(&mut self) -> Option<u8> {

@@ -10,7 +10,6 @@ use crate::stored::kv::Broken;
 use crate::stored::read::Message;
 use crate::stored::step::Entry;
 
-const ROW: u8 = 1;
 const META: u8 = 1;
 
 /// Bits of a row's second byte; the low three are the kind of the frame.
@@ -48,6 +47,8 @@ pub(crate) struct Ref {
     /// 0: the body stands in `inline`.
     pub(crate) conv_pos: u64,
     pub(crate) inline: Bytes,
+    /// Too late from then on, unix ms; 0: never, or the timeline says it.
+    pub(crate) expires_at_ms: u64,
 }
 
 const fn sort_of(conv: Option<Conv>) -> u8 {
@@ -76,7 +77,9 @@ impl Ref {
         } else if entry.conv.is_some() && entry.from == seen {
             placed |= place::FROM_CONV;
         }
-        let mut row = Writer::new(ROW, 48 + inline.map_or(0, Bytes::len));
+        // Of what has a place in a timeline that row says when it is too late.
+        let expires_at_ms = inline.map_or(0, |_| entry.expires_at_ms);
+        let mut row = Writer::of_message(expires_at_ms, 48 + inline.map_or(0, Bytes::len));
         row.byte(bits).byte(placed).small(offset).wide(entry.id).small(entry.ts_ms);
         if entry.conv.is_some() {
             row.small(seen).small(entry.conv_pos);
@@ -94,7 +97,7 @@ impl Ref {
     }
 
     fn parse(row: Bytes, mid: u64) -> Option<Self> {
-        let mut reader = Reader::of(row, ROW)?;
+        let (mut reader, expires_at_ms) = Reader::of_message(row)?;
         let (bits, placed) = (reader.byte()?, reader.byte()?);
         let (offset, id, ts_ms) = (reader.small()?, reader.wide()?, reader.small()?);
         let sort = placed & place::SORT;
@@ -114,7 +117,8 @@ impl Ref {
         let cid = if bits & bit::CID == 0 { 0 } else { reader.wide()? };
         let op = if bits & bit::OP == 0 { op::SEND_MSG } else { reader.int()? };
         let (kind, quiet) = (u16::from(bits & bit::KIND), bits & bit::QUIET != 0);
-        Some(Self { offset, id, ts_ms, from, cid, kind, op, quiet, conv, conv_pos, inline: reader.rest() })
+        let inline = reader.rest();
+        Some(Self { offset, id, ts_ms, from, cid, kind, op, quiet, conv, conv_pos, inline, expires_at_ms })
     }
 
     /// Reads a row of `mid`.
@@ -141,6 +145,7 @@ impl Ref {
             op: self.op,
             flags: if self.quiet { flag::QUIET } else { 0 },
             body: self.inline,
+            expires_at_ms: self.expires_at_ms,
         }
     }
 }
@@ -193,6 +198,7 @@ mod tests {
             conv: Some(Conv::direct(7, 9)),
             conv_pos: 2,
             inline: None,
+            expires_at_ms: 0,
         }
     }
 
@@ -213,9 +219,13 @@ mod tests {
             conv: None,
             conv_pos: 0,
             inline,
-            ..direct
+            ..direct.clone()
         };
         assert_eq!(hex(&Ref::bytes_of(&notice, 300, 9)), "011800".to_owned() + &tail + "00" + "000003e8" + "6869");
+        let mortal = Entry { expires_at_ms: 300, ..notice };
+        assert_eq!(hex(&Ref::bytes_of(&mortal, 300, 9)), "02ac021800".to_owned() + &tail + "00" + "000003e8" + "6869");
+        let elsewhere = Entry { expires_at_ms: 300, ..direct.clone() };
+        assert_eq!(Ref::bytes_of(&elsewhere, 300, 9), Ref::bytes_of(&direct, 300, 9), "the timeline says it");
         let meta = InboxMeta { epoch: 1, floor: 2, head: 200 };
         assert_eq!(hex(&meta.to_bytes()), "010102c801");
         assert_eq!(InboxMeta::from_bytes(&meta.to_bytes()), Ok(meta));
@@ -227,7 +237,8 @@ mod tests {
         let event = Entry { kind: kind::EVENT, from: u64::MAX, conv_pos: 0, inline: Some("{}".into()), ..plain.clone() };
         let group = Entry { kind: kind::GROUP, conv: Some(Conv::Group(u64::MAX)), op: -1, cid: 0, ..plain.clone() };
         let own = Entry { conv: Some(Conv::direct(7, 7)), ..plain.clone() };
-        for (entry, mid) in [(plain.clone(), 7), (plain, 9), (event, 9), (group, 9), (own, 7)] {
+        let mortal = Entry { expires_at_ms: u64::MAX, ..event.clone() };
+        for (entry, mid) in [(plain.clone(), 7), (plain, 9), (event, 9), (group, 9), (own, 7), (mortal, 9)] {
             let read = Ref::from_bytes(Ref::bytes_of(&entry, u64::MAX, mid), mid).unwrap();
             assert_eq!((read.offset, read.quiet), (u64::MAX, entry.flags != 0));
             let message = read.into_message(4);
@@ -237,7 +248,7 @@ mod tests {
                 (message.kind, message.op, message.conv, message.conv_pos),
                 (entry.kind, entry.op, entry.conv, entry.conv_pos)
             );
-            assert_eq!((message.body, message.ts_ms), (inline, entry.ts_ms));
+            assert_eq!((message.body, message.ts_ms, message.expires_at_ms), (inline, entry.ts_ms, entry.expires_at_ms));
         }
     }
 

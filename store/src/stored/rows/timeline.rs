@@ -9,7 +9,6 @@ use crate::stored::conv::{Conv, ConvKind};
 use crate::stored::kv::Broken;
 use crate::stored::read::{Message, shown_cid};
 
-const ROW: u8 = 1;
 const META: u8 = 1;
 
 /// Bits of a row's second byte; the low three are the kind of the conversation.
@@ -41,6 +40,8 @@ pub(crate) struct TimelineRow {
     pub(crate) gone: bool,
     pub(crate) event: bool,
     pub(crate) inboxes: bool,
+    /// Too late from then on, unix ms; 0: never.
+    pub(crate) expires_at_ms: u64,
     pub(crate) body: Bytes,
 }
 
@@ -58,7 +59,7 @@ impl TimelineRow {
         for (_, bit) in set.into_iter().filter(|(is_set, _)| *is_set) {
             bits |= bit;
         }
-        let mut row = Writer::new(ROW, 48 + self.body.len());
+        let mut row = Writer::of_message(self.expires_at_ms, 48 + self.body.len());
         row.byte(bits);
         if with_op {
             row.int(self.op);
@@ -71,7 +72,7 @@ impl TimelineRow {
     }
 
     fn parse(row: Bytes) -> Option<Self> {
-        let mut reader = Reader::of(row, ROW)?;
+        let (mut reader, expires_at_ms) = Reader::of_message(row)?;
         let bits = reader.byte()?;
         let has = |bit: u8| bits & bit != 0;
         let kind = ConvKind::from_frame(u16::from(bits & bit::KIND))?;
@@ -80,7 +81,8 @@ impl TimelineRow {
         let (from, idem) = (reader.small()?, reader.wide()?);
         let hash = if idem == 0 { 0 } else { reader.wide()? };
         let (quiet, gone, event, inboxes) = (has(bit::QUIET), has(bit::GONE), has(bit::EVENT), has(bit::INBOXES));
-        Some(Self { offset, id, ts_ms, from, idem, hash, kind, op, quiet, gone, event, inboxes, body: reader.rest() })
+        let body = reader.rest();
+        Some(Self { offset, id, ts_ms, from, idem, hash, kind, op, quiet, gone, event, inboxes, expires_at_ms, body })
     }
 
     pub(crate) fn from_bytes(row: Bytes) -> Result<Self, Broken> {
@@ -107,6 +109,7 @@ impl TimelineRow {
             op: self.op,
             flags: shown,
             body: self.body,
+            expires_at_ms: self.expires_at_ms,
         }
     }
 }
@@ -158,6 +161,7 @@ mod tests {
             gone: false,
             event: false,
             inboxes: false,
+            expires_at_ms: 0,
             body: "hi".into(),
         }
     }
@@ -180,7 +184,9 @@ mod tests {
         };
         let wanted = "01fa000003e8ac02".to_owned() + "01020304050607080507" + "0000000000000000" + "6869";
         assert_eq!(hex(&event.to_bytes()), wanted);
-        for row in [row(), event] {
+        let mortal = TimelineRow { expires_at_ms: 300, ..row() };
+        assert_eq!(hex(&mortal.to_bytes()), "02ac02".to_owned() + &plain[2..]);
+        for row in [row(), event, mortal] {
             assert_eq!(TimelineRow::from_bytes(row.to_bytes()), Ok(row));
         }
         let meta = TimelineMeta { floor: 2, head: 200, id: 3 };
