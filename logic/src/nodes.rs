@@ -13,15 +13,44 @@ pub struct Totals {
     pub ips: u64,
 }
 
-/// One comet.
+/// What a node does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum NodeRole {
+    /// Holds sessions.
+    #[default]
+    Comet,
+    /// Says who may what, and takes pushes.
+    Logic,
+    /// Delivers.
+    Job,
+}
+
+impl NodeRole {
+    /// As answers have it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Comet => "comet",
+            Self::Logic => "logic",
+            Self::Job => "job",
+        }
+    }
+}
+
+/// One node: a part of the system, also where several are one process.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NodeInfo {
     /// Its name (goim: hostname).
     pub id: String,
+    /// What it does.
+    pub role: NodeRole,
     /// Where clients reach it by TCP, `host:port`.
     pub tcp: Vec<String>,
     /// Where clients reach it by WebSocket, `host:port`.
     pub ws: Vec<String>,
+    /// Where businesses reach it by HTTP, `host:port`.
+    pub http: Vec<String>,
+    /// Where the other parts reach it, `host:port`.
+    pub grpc: Vec<String>,
     /// Its sessions.
     pub sessions: u64,
     /// Different addresses that they come from.
@@ -34,9 +63,9 @@ pub struct NodeInfo {
     pub started_ms: u64,
 }
 
-/// No comet has this name.
+/// No node has this name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no comet has this name")]
+#[error("no node has this name")]
 pub struct UnknownNode;
 
 /// How far a drain has come.
@@ -66,17 +95,22 @@ pub trait Nodes: Send + Sync + 'static {
     /// The comets.
     fn nodes(&self) -> Vec<NodeInfo>;
 
+    /// The nodes that are no comets.
+    fn other_nodes(&self) -> Vec<NodeInfo> {
+        Vec::new()
+    }
+
     /// Ends these sessions, wherever they are; one that has gone meanwhile is passed over. Does not wait until they are gone.
     fn end_sessions(&self, sessions: &[SessionAddr], reason: CloseReason, message: Option<&str>);
 
-    /// Tells the comet of this name to leave: no new sessions, those that are there told to go at `per_second` (`None`: as
+    /// Tells the node of this name to leave: no new sessions, those that are there told to go at `per_second` (`None`: as
     /// configured), then the end of the process. Once more changes nothing.
     ///
     /// # Errors
     /// [`UnknownNode`].
     fn drain(&self, node: &str, per_second: Option<u32>) -> Result<(), UnknownNode>;
 
-    /// How far the drain of the comet of this name has come; `None` if it is not known or not leaving.
+    /// How far the drain of the node of this name has come; `None` if it is not known or not leaving.
     fn drain_progress(&self, node: &str) -> Option<DrainProgress>;
 
     /// Whether sessions can be served.

@@ -104,6 +104,7 @@ impl Standalone {
             draining: draining.clone(),
             started_ms: ground.started_ms,
             addresses: Addresses::default(),
+            listens: wire.listens(&ground.http),
         });
         let _ = all_nodes.set(nodes.clone());
         let (feed, hooks) = (telling.feed(), telling.metrics());

@@ -60,7 +60,7 @@ async fn what_it_does_reaches_clients() {
         assert_eq!(client.end().disconnect.unwrap()["reason"], "KICKED");
     }
     let nodes = api.list_nodes(with_token(v1::ListNodesRequest {})).await.unwrap().into_inner().nodes;
-    assert_eq!(nodes.iter().map(|node| node.id.as_str()).collect::<Vec<_>>(), ["here"]);
+    assert_eq!(nodes.iter().map(|node| node.id.as_str()).collect::<Vec<_>>(), ["here", "here:logic", "here:job"]);
     let drain = api.drain_node(with_token(v1::DrainNodeRequest { id: "here".to_owned(), per_second: None })).await.unwrap();
     assert!(drain.get_ref().draining);
     drop(api);

@@ -152,7 +152,7 @@ export class GroupsView {
     setText(byId('groups-heading'), t('groups.heading', { kind, id: this.#id }));
     setText(byId('groups-name'), typeof group.name === 'string' ? group.name : '');
     user(byId('groups-owner'), group.owner);
-    setText(byId('groups-count'), format.count(group.members.length));
+    setText(byId('groups-count'), format.count(group.members_total ?? group.members.length));
     setText(byId('groups-version'), format.count(group.version));
     setText(byId('groups-head'), format.count(this.#known.head));
     setText(byId('groups-floor'), this.#known.floor > this.#known.head ? '–' : format.count(this.#known.floor));

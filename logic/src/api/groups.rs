@@ -14,6 +14,7 @@ use utoipa::ToSchema;
 
 use super::manage::user;
 use super::problem::Problem;
+use super::stored::PageFrom;
 use super::{Api, now_ms};
 use crate::inbox::{EFFECT_MS, Inbox, until};
 use crate::reason::Reason;
@@ -34,6 +35,32 @@ pub(super) enum GroupKind {
 impl GroupKind {
     pub(super) const fn of(kind: ConvKind) -> Self {
         if matches!(kind, ConvKind::Channel) { Self::Channel } else { Self::Group }
+    }
+}
+
+/// Members of a group that are told of at once; a channel may have very many.
+pub(super) const MEMBERS_MAX: usize = 10_000;
+
+/// A group with a part of its members.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct GroupPage {
+    /// Only the members of this part.
+    pub(super) group: GroupView,
+    /// How many there are.
+    pub(super) members_total: u64,
+    /// There are more after the last of these.
+    pub(super) more: bool,
+}
+
+impl GroupPage {
+    /// The members after the mid `after`, at most `limit` and [`MEMBERS_MAX`].
+    pub(super) fn of(mut group: GroupView, after: u64, limit: Option<u64>) -> Self {
+        let limit = limit.map_or(MEMBERS_MAX, |limit| usize::try_from(limit).unwrap_or(MEMBERS_MAX).min(MEMBERS_MAX));
+        let members_total = group.members.len() as u64;
+        group.members.drain(..group.members.partition_point(|mid| *mid <= after));
+        let more = group.members.len() > limit;
+        group.members.truncate(limit);
+        Self { group, members_total, more }
     }
 }
 
@@ -65,6 +92,16 @@ impl Api {
     /// A group.
     pub(super) async fn group(&self, id: u64) -> Result<GroupView, Problem> {
         self.find_group(id).await?.ok_or_else(no_group)
+    }
+
+    /// A group with the members of a page.
+    pub(super) async fn group_page(&self, id: u64, from: PageFrom) -> Result<GroupPage, Problem> {
+        if from.limit == Some(0) {
+            return Err(Problem::bad(format!(
+                "limit must be a number above 0; {MEMBERS_MAX} members at most are told of at once"
+            )));
+        }
+        Ok(GroupPage::of(self.group(id).await?, from.after, from.limit))
     }
 
     async fn find_group(&self, id: u64) -> Result<Option<GroupView>, Problem> {
@@ -265,5 +302,29 @@ impl From<StoreDown> for Problem {
     fn from(StoreDown(why): StoreDown) -> Self {
         let detail = format!("the store does not answer ({why}): nothing was done; try again");
         Self { retry_after_ms: Some(1_000), ..Self::new(Reason::Unavailable, detail) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_of_members() {
+        let group =
+            |members: Vec<u64>| GroupView { kind: ConvKind::Channel, owner: 0, name: "".into(), members, version: 1, head: 1 };
+        for (after, limit, members, more) in [
+            (0, None, vec![3, 5, 9], false),
+            (0, Some(2), vec![3, 5], true),
+            (5, Some(2), vec![9], false),
+            (4, Some(1), vec![5], true),
+            (9, Some(1), vec![], false),
+            (u64::MAX, Some(u64::MAX), vec![], false),
+        ] {
+            let page = GroupPage::of(group(vec![3, 5, 9]), after, limit);
+            assert_eq!((page.group.members, page.members_total, page.more), (members, 3, more), "{after} {limit:?}");
+        }
+        let page = GroupPage::of(group((1..=10_001).collect()), 0, Some(u64::MAX));
+        assert_eq!((page.group.members.len(), page.members_total, page.more), (MEMBERS_MAX, 10_001, true));
     }
 }

@@ -4,17 +4,18 @@ use std::sync::Arc;
 
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
-use axum::http::StatusCode;
+use axum::http::{StatusCode, Uri};
 use axum::response::Response;
 use perseid_store::stored::read::GroupView;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::draft::group_id;
-use super::groups::{Changed, GroupKind, GroupPut};
+use super::groups::{Changed, GroupKind, GroupPage, GroupPut};
 use super::message::{Integer64, Number, parse};
 use super::problem::Problem;
 use super::read_http::mid_of;
+use super::stored_http::page_from;
 use super::{Api, json};
 use crate::metrics::Route;
 use crate::reason::Reason;
@@ -33,17 +34,26 @@ pub(super) struct GroupJson {
     /// 0: none.
     owner: u64,
     name: String,
-    /// Ascending.
+    /// Ascending; 10,000 at most.
     members: Vec<u64>,
+    /// How many members there are.
+    members_total: u64,
+    /// There are more members after the last of these: GET with `after`.
+    more: bool,
     /// Position of the last change of the members.
     version: u64,
     /// Newest position of the timeline.
     head: u64,
 }
 
-fn group_json(id: u64, group: GroupView) -> GroupJson {
-    let GroupView { kind, owner, name, members, version, head } = group;
-    GroupJson { id, kind: GroupKind::of(kind), owner, name: name.into(), members, version, head }
+fn group_json(id: u64, page: GroupPage) -> GroupJson {
+    let GroupPage { group: GroupView { kind, owner, name, members, version, head }, members_total, more } = page;
+    GroupJson { id, kind: GroupKind::of(kind), owner, name: name.into(), members, members_total, more, version, head }
+}
+
+/// What a change made of a group.
+fn changed_group(id: u64, group: GroupView) -> GroupJson {
+    group_json(id, GroupPage::of(group, 0, None))
 }
 
 /// A change that is accepted, and did not take effect in time: it will.
@@ -112,7 +122,7 @@ pub(super) async fn put(State(api): State<Arc<Api>>, path: Result<Path<String>, 
             name: put.name.unwrap_or_default(),
             members: put.members.into_iter().map(|mid| mid.0).collect(),
         };
-        Ok(changed(api.put_group(deadline, id, put).await?, |group| group_json(id, group)))
+        Ok(changed(api.put_group(deadline, id, put).await?, |group| changed_group(id, group)))
     };
     api.answer(Route::GroupPut, work).await
 }
@@ -120,13 +130,17 @@ pub(super) async fn put(State(api): State<Arc<Api>>, path: Result<Path<String>, 
 /// A group.
 #[utoipa::path(
     get, path = "/v1/groups/{id}", operation_id = "getGroup", tag = "groups",
-    params(("id" = u64, Path, minimum = 1, description = "The group.", example = 42)),
+    params(
+        ("id" = u64, Path, minimum = 1, description = "The group.", example = 42),
+        ("after" = Option<u64>, Query, description = "Only members with a mid above this; default 0: from the first."),
+        ("limit" = Option<u64>, Query, minimum = 1, description = "At most so many members, and never more than 10,000."),
+    ),
     responses((status = 200, description = "The group.", body = GroupJson)),
 )]
-pub(super) async fn get(State(api): State<Arc<Api>>, path: Result<Path<String>, PathRejection>) -> Response {
+pub(super) async fn get(State(api): State<Arc<Api>>, path: Result<Path<String>, PathRejection>, uri: Uri) -> Response {
     let work = async {
         let id = id_of(path)?;
-        Ok(json(&group_json(id, api.group(id).await?)))
+        Ok(json(&group_json(id, api.group_page(id, page_from(&uri)?).await?)))
     };
     api.answer(Route::Group, work).await
 }
@@ -170,7 +184,7 @@ pub(super) async fn convert(State(api): State<Arc<Api>>, path: Result<Path<Strin
     let work = async {
         let Path(path) = path.map_err(|_| wrong_path())?;
         let id = group_id(path.strip_suffix(CONVERT).ok_or_else(wrong_path)?)?;
-        Ok(changed(api.convert_group(api.deadline(), id).await?, |group| group_json(id, group)))
+        Ok(changed(api.convert_group(api.deadline(), id).await?, |group| changed_group(id, group)))
     };
     api.answer(Route::GroupConvert, work).await
 }

@@ -13,9 +13,6 @@ use crate::reason::Reason;
 const ROOMS_DEFAULT: usize = 100;
 const ROOMS_MAX: usize = 10_000;
 
-/// What all nodes of a listing are, so far.
-pub(super) const NODE_ROLE: &str = "comet";
-
 /// Whether a user is online, and on what.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct UserOnline {
@@ -73,7 +70,8 @@ impl Api {
     pub(super) fn rooms(&self, kind: Option<&str>, limit: Option<u64>) -> Result<Vec<RoomOnline>, Problem> {
         let limit = match limit {
             None => ROOMS_DEFAULT,
-            Some(limit) => usize::try_from(limit).ok().filter(|limit| (1..=ROOMS_MAX).contains(limit)).ok_or_else(bad_limit)?,
+            Some(0) => return Err(bad_limit()),
+            Some(limit) => usize::try_from(limit).unwrap_or(ROOMS_MAX).min(ROOMS_MAX),
         };
         let rooms = self.nodes.rooms(kind, limit);
         Ok(rooms.into_iter().filter_map(|(room, online)| RoomOnline::of(room, online)).collect())
@@ -86,15 +84,17 @@ impl Api {
         RoomOnline::of(room, online).ok_or_else(bad_room)
     }
 
-    /// The nodes.
+    /// The nodes, comets first.
     pub(super) fn all_nodes(&self) -> Vec<NodeInfo> {
-        self.nodes.nodes()
+        let mut nodes = self.nodes.nodes();
+        nodes.extend(self.nodes.other_nodes());
+        nodes
     }
 }
 
-/// A limit that is no number, or out of range.
+/// A limit that is no number, or 0.
 pub(super) fn bad_limit() -> Problem {
-    Problem::bad(format!("limit must be a number from 1 to {ROOMS_MAX}"))
+    Problem::bad(format!("limit must be a number above 0; {ROOMS_MAX} rooms at most are told of at once"))
 }
 
 /// Not the id of a room.

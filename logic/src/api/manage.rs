@@ -60,7 +60,7 @@ impl Api {
 
     /// One node.
     pub(super) fn node(&self, id: &str) -> Result<NodeInfo, Problem> {
-        self.nodes.nodes().into_iter().find(|node| node.id == id).ok_or_else(unknown_node)
+        self.all_nodes().into_iter().find(|node| node.id == id).ok_or_else(unknown_node)
     }
 
     /// Tells a node to leave.

@@ -14,6 +14,7 @@ pub mod manage_http;
 pub mod push_http;
 pub mod read_http;
 
+mod actions;
 mod body;
 mod docs;
 mod draft;
@@ -189,6 +190,8 @@ pub fn router(api: Arc<Api>, extra: Router) -> Router {
 /// The same, with a description of the routes in `extra` for `/openapi.json`; [`describe`] says of them what they need.
 pub fn router_with(api: Arc<Api>, extra: Router, described: OpenApi) -> Router {
     let access = &api.access;
+    let of_extra = api.clone();
+    let extra = extra.method_not_allowed_fallback(move |uri: Uri| wrong_method(State(of_extra.clone()), uri));
     let (mut routes, mut document) = open_routes().split_for_parts();
     for (scope, group) in [(Scope::Push, push_routes()), (Scope::Read, read_routes()), (Scope::Admin, admin_routes())] {
         let (group, of_group) = group.split_for_parts();
@@ -205,6 +208,7 @@ pub fn router_with(api: Arc<Api>, extra: Router, described: OpenApi) -> Router {
         .method_not_allowed_fallback(wrong_method)
         .with_state(api.clone())
         .merge(extra)
+        .layer(from_fn_with_state(api.clone(), actions::check))
         .layer(from_fn_with_state(api, guard::check))
 }
 
@@ -282,7 +286,7 @@ fn open_routes() -> OpenApiRouter<Arc<Api>> {
 
 async fn not_found(State(api): State<Arc<Api>>, method: Method, uri: Uri) -> Response {
     let work = async {
-        if uri.path().starts_with("/v1/") {
+        if uri.path() == "/v1" || uri.path().starts_with("/v1/") {
             api.refuse(Problem::new(Reason::NotFound, "there is no such path"))
         } else {
             api.metrics.refused(Reason::NotFound);
@@ -299,7 +303,7 @@ async fn wrong_method(State(api): State<Arc<Api>>, uri: Uri) -> Response {
             api.metrics.refused(Reason::NotFound);
             goim_http::page_not_found()
         } else {
-            api.refuse(Problem::new(Reason::MethodNotAllowed, "this path knows other methods: see Allow"))
+            api.refuse(actions::wrong_method())
         }
     };
     api.command(Route::Other, work).await

@@ -11,7 +11,7 @@ use perseid_store::stored::read::{DeviceCursor, InboxView};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::look::{self, NODE_ROLE, RoomOnline, UserOnline};
+use super::look::{self, RoomOnline, UserOnline};
 use super::manage::user as user_mid;
 use super::message::{Integer64, Number, parse};
 use super::problem::Problem;
@@ -32,6 +32,7 @@ pub(super) struct NodesJson<'a> {
 #[schema(as = Node)]
 pub(super) struct NodeJson<'a> {
     id: &'a str,
+    /// `comet`, `logic` or `job`.
     role: &'static str,
     /// Where clients reach it by TCP, host:port.
     #[schema(value_type = Vec<String>)]
@@ -39,6 +40,12 @@ pub(super) struct NodeJson<'a> {
     /// Where clients reach it by WebSocket, host:port.
     #[schema(value_type = Vec<String>)]
     ws: &'a [String],
+    /// Where businesses reach it by HTTP, host:port.
+    #[schema(value_type = Vec<String>)]
+    http: &'a [String],
+    /// Where the other parts reach it, host:port.
+    #[schema(value_type = Vec<String>)]
+    grpc: &'a [String],
     sessions: u64,
     /// Different addresses that the sessions come from.
     ips: u64,
@@ -65,9 +72,11 @@ pub(super) async fn nodes(State(api): State<Arc<Api>>) -> Response {
 pub(super) fn node_json(node: &NodeInfo) -> NodeJson<'_> {
     NodeJson {
         id: &node.id,
-        role: NODE_ROLE,
+        role: node.role.word(),
         tcp: &node.tcp,
         ws: &node.ws,
+        http: &node.http,
+        grpc: &node.grpc,
         sessions: node.sessions,
         ips: node.ips,
         draining: node.draining,
@@ -253,7 +262,7 @@ fn room_json(room: &RoomOnline) -> RoomJson<'_> {
     get, path = "/v1/rooms", operation_id = "listRooms", tag = "rooms",
     params(
         ("type" = Option<String>, Query, description = "Only rooms of exactly this type."),
-        ("limit" = Option<u32>, Query, minimum = 1, maximum = 10000, description = "At most so many; default 100."),
+        ("limit" = Option<u64>, Query, minimum = 1, description = "At most so many, and never more than 10,000; default 100."),
     ),
     responses((status = 200, description = "Rooms, the fullest first.", body = RoomsJson<'static>)),
 )]

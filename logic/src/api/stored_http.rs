@@ -95,7 +95,7 @@ pub(super) struct TimelineJson {
     messages: Vec<EntryJson>,
 }
 
-fn page_from(uri: &Uri) -> Result<PageFrom, Problem> {
+pub(super) fn page_from(uri: &Uri) -> Result<PageFrom, Problem> {
     let query = Query::parse(uri.query()).map_err(Problem::bad)?;
     query.only(&["after", "limit"]).map_err(Problem::bad)?;
     let after = query.get("after").map_or(Ok(0), |text| text.parse().map_err(|_| bad_after()))?;
@@ -109,7 +109,7 @@ fn page_from(uri: &Uri) -> Result<PageFrom, Problem> {
     params(
         ("mid" = i64, Path, minimum = 1, description = "The user.", example = 7),
         ("after" = Option<u64>, Query, description = "Only what follows this position; default 0: from the oldest that is kept."),
-        ("limit" = Option<u32>, Query, minimum = 1, maximum = 200, description = "At most so many; default 100."),
+        ("limit" = Option<u64>, Query, minimum = 1, description = "At most so many, and never more than 200; default 100."),
     ),
     responses((status = 200, description = "A part of the inbox.", body = InboxJson)),
 )]
@@ -130,7 +130,7 @@ pub(super) async fn inbox(State(api): State<Arc<Api>>, path: Result<Path<String>
     params(
         ("id" = u64, Path, minimum = 1, description = "The group.", example = 42),
         ("after" = Option<u64>, Query, description = "Only what follows this position; default 0: from the oldest that is kept."),
-        ("limit" = Option<u32>, Query, minimum = 1, maximum = 200, description = "At most so many; default 100."),
+        ("limit" = Option<u64>, Query, minimum = 1, description = "At most so many, and never more than 200; default 100."),
     ),
     responses((status = 200, description = "A part of the timeline.", body = TimelineJson)),
 )]
@@ -154,9 +154,10 @@ pub(super) struct FateJson {
     accepted: bool,
     /// Unix ms.
     accepted_ms: u64,
-    /// `online` (nothing is kept of it), `inboxes`, `group` or `room`.
+    /// `online` (it is not stored), `inboxes`, `group` or `room`.
     to: &'static str,
-    /// `accepted`: the event log has it; `stored`: it has its positions; `rejected`: its group was deleted before it.
+    /// `accepted`: the event log has it; `stored`: it has its positions. Or why not: `offline`, nobody was there when its turn
+    /// came; `expired`, it was too late (of what is stored: for some at least); `rejected`, its group was deleted before it.
     state: &'static str,
     /// Mids or keys addressed.
     recipients: u64,
@@ -220,7 +221,7 @@ fn fate_json(fate: Fate) -> FateJson {
 
 /// What became of a message that was sent through this API.
 ///
-/// For 24 hours, and of what is stored only: who has it in the inbox, which devices have acknowledged it, who has read it.
+/// For 24 hours. Of what is stored: who has it in the inbox, which devices have acknowledged it, who has read it.
 #[utoipa::path(
     get, path = "/v1/messages/{id}", operation_id = "getMessage", tag = "push",
     params(("id" = String, Path, description = "Message id, as its push was answered.", example = "382495516451143680")),

@@ -20,8 +20,9 @@ fn kind(kind: i32) -> &'static str {
 }
 
 pub(crate) fn group(group: v1::Group) -> Value {
-    let v1::Group { id, owner, name, members, version, head, .. } = &group;
-    json!({ "id": id, "kind": kind(group.kind), "owner": owner, "name": name, "members": members, "version": version, "head": head })
+    let v1::Group { id, owner, name, members, version, head, members_total, more, .. } = &group;
+    json!({ "id": id, "kind": kind(group.kind), "owner": owner, "name": name, "members": members, "version": version, "head": head,
+            "members_total": members_total, "more": more })
 }
 
 pub(crate) fn changed(answer: Response<v1::GroupChanged>) -> Value {

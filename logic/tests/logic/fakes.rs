@@ -15,7 +15,8 @@ use perseid_logic::access::{TokenHash, entry, new_token};
 use perseid_logic::metrics::MetricsSnapshot;
 use perseid_logic::snowflake::made_ms;
 use perseid_logic::{
-    Accept, Access, Api, Config, DrainProgress, Metrics, NodeInfo, Nodes, RoomOnline, Scope, Tokens, Totals, UnknownNode, router,
+    Accept, Access, Api, Config, DrainProgress, Metrics, NodeInfo, Nodes, RoomOnline, Scope, SentBook, Tokens, Totals,
+    UnknownNode, router,
 };
 use perseid_protocol::origin::Pages;
 use perseid_protocol::push::SessionAddr;
@@ -240,6 +241,8 @@ pub(crate) struct World {
     pub(crate) accept: Arc<Accept>,
     pub(crate) access: Arc<Access>,
     pub(crate) api: Arc<Api>,
+    /// What job tells of what nobody got.
+    pub(crate) book: Arc<SentBook>,
     /// Stored messages, if the world has them.
     pub(crate) keeps: Option<Keeping>,
 }
@@ -289,7 +292,9 @@ impl World {
     fn build(nodes: FakeNodes, config: Config, access: impl FnOnce(&Arc<Metrics>) -> Access, keeps: bool) -> Self {
         let (log, nodes, registry) = (Arc::new(FakeLog::default()), Arc::new(nodes), Arc::new(MemoryRegistry::new()));
         let metrics = Arc::new(Metrics::default());
-        let mut accept = Accept::new(log.clone(), registry.clone(), nodes.counts_rooms(), metrics.clone(), &config);
+        let book = Arc::new(SentBook::default());
+        let accept = Accept::new(log.clone(), registry.clone(), nodes.counts_rooms(), metrics.clone(), &config);
+        let mut accept = accept.with_book(book.clone());
         let keeps = keeps.then(|| Keeping::new(&log, &registry, &metrics, accept.ids().clone(), config.stored.clone()));
         if let Some(keeps) = &keeps {
             accept = accept.keeping(keeps.inbox.clone());
@@ -301,7 +306,7 @@ impl World {
             Some(keeps) => api.keeping(keeps.inbox.clone()),
             None => api,
         });
-        Self { log, nodes, registry, metrics, accept, access, api, keeps }
+        Self { log, nodes, registry, metrics, accept, access, api, book, keeps }
     }
 
     pub(crate) fn router(&self) -> Router {

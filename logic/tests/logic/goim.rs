@@ -177,6 +177,7 @@ fn node(id: &str, host: &str, sessions: u64) -> NodeInfo {
         draining: false,
         version: "0.1.0".to_owned(),
         started_ms: 1_700_000_000_000,
+        ..NodeInfo::default()
     }
 }
 

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 
 use axum::http::Method;
 use perseid_log::AppendError;
-use perseid_logic::{Config, Scope, StoredConfig};
+use perseid_logic::{Config, Scope, StoredConfig, Undelivered};
 use perseid_protocol::frame::{Extension, kind};
-use perseid_protocol::op::{ACK, READ, SEND_MSG};
+use perseid_protocol::op::{ACK, PULL, READ, SEND_MSG, SYNC};
 use perseid_protocol::origin::Pages;
 use perseid_protocol::room::room_hash;
 use perseid_rpc::v1::target::To;
@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use crate::fakes::{FakeNodes, Mode, World};
 use crate::grpc::{Ask, Outcome, ask, ask_http, channel};
-use crate::stored::{ok, refused, to};
+use crate::stored::{frames, ok, refused, to};
 use crate::v1::problem;
 
 const TOKENS: &[(&str, &[Scope], Option<u32>)] =
@@ -30,6 +30,10 @@ fn config() -> Config {
 fn put(id: u64, group_kind: v1::GroupKind, members: &[i64], owner: i64) -> Ask {
     let kind = group_kind as i32;
     Ask::PutGroup(v1::PutGroupRequest { id, kind, members: members.to_vec(), owner, name: String::new() })
+}
+
+fn one(id: u64) -> v1::GetGroupRequest {
+    v1::GetGroupRequest { id, ..v1::GetGroupRequest::default() }
 }
 
 fn members(id: u64, add: &[i64], remove: &[i64]) -> Ask {
@@ -59,7 +63,7 @@ fn groups() -> Vec<Step> {
     use v1::GroupKind::{Channel, Group, Unspecified};
     let many = "/v1/groups/4/members";
     vec![
-        ("GET", "/v1/groups/4", "", Ask::Group(4), "NOT_FOUND"),
+        ("GET", "/v1/groups/4", "", Ask::Group(one(4)), "NOT_FOUND"),
         ("DELETE", "/v1/groups/4", "", Ask::DeleteGroup(4), "NOT_FOUND"),
         ("POST", "/v1/groups/4:convert", "", Ask::Convert(4), "NOT_FOUND"),
         ("POST", many, r#"{"add":[7]}"#, members(4, &[7], &[]), "NOT_FOUND"),
@@ -74,7 +78,10 @@ fn groups() -> Vec<Step> {
         ("PUT", "/v1/groups/4", r#"{"kind":"group","members":["8",7,7],"owner":7}"#, put(4, Group, &[8, 7, 7], 7), ""),
         ("PUT", "/v1/groups/4", r#"{"kind":"channel","members":[7]}"#, put(4, Channel, &[7], 0), "CONFLICT"),
         ("PUT", "/v1/groups/4", r#"{"kind":"group","members":[8],"owner":7}"#, put(4, Group, &[8], 7), ""),
-        ("GET", "/v1/groups/4", "", Ask::Group(4), ""),
+        ("GET", "/v1/groups/4", "", Ask::Group(one(4)), ""),
+        ("GET", "/v1/groups/4?limit=1", "", Ask::Group(v1::GetGroupRequest { limit: Some(1), ..one(4) }), ""),
+        ("GET", "/v1/groups/4?after=7", "", Ask::Group(v1::GetGroupRequest { after: 7, ..one(4) }), ""),
+        ("GET", "/v1/groups/4?limit=0", "", Ask::Group(v1::GetGroupRequest { limit: Some(0), ..one(4) }), "BAD_REQUEST"),
         ("POST", many, r#"{"add":[9],"remove":[8,1]}"#, members(4, &[9], &[8, 1]), ""),
         ("POST", many, r#"{"add":[9]}"#, members(4, &[9], &[]), ""),
         ("POST", many, r#"{"add":[5,6]}"#, members(4, &[5, 6], &[]), "TOO_LARGE"),
@@ -126,13 +133,13 @@ fn groups() -> Vec<Step> {
         ("GET", "/v1/groups/4/messages?after=3&limit=1", "", timeline(4, 3, Some(1)), ""),
         ("GET", "/v1/groups/4/messages?after=99", "", timeline(4, 99, None), "BAD_REQUEST"),
         ("GET", "/v1/groups/4/messages?limit=0", "", timeline(4, 0, Some(0)), "BAD_REQUEST"),
-        ("GET", "/v1/groups/4/messages?limit=201", "", timeline(4, 0, Some(201)), "BAD_REQUEST"),
+        ("GET", "/v1/groups/4/messages?limit=201", "", timeline(4, 0, Some(201)), ""),
         ("POST", "/v1/groups/4:convert", "", Ask::Convert(4), ""),
         ("POST", "/v1/groups/4:convert", "", Ask::Convert(4), ""),
         ("POST", many, r#"{"add":[1,2,3,5]}"#, members(4, &[1, 2, 3, 5], &[]), ""),
-        ("GET", "/v1/groups/4", "", Ask::Group(4), ""),
+        ("GET", "/v1/groups/4", "", Ask::Group(one(4)), ""),
         ("DELETE", "/v1/groups/4", "", Ask::DeleteGroup(4), ""),
-        ("GET", "/v1/groups/4", "", Ask::Group(4), "NOT_FOUND"),
+        ("GET", "/v1/groups/4", "", Ask::Group(one(4)), "NOT_FOUND"),
         ("PUT", "/v1/groups/4", r#"{"kind":"group","members":[7]}"#, put(4, Group, &[7], 0), ""),
         ("GET", "/v1/groups/4/messages?after=7", "", timeline(4, 7, None), ""),
     ]
@@ -170,9 +177,9 @@ fn inboxes() -> Vec<Step> {
         (
             "POST",
             "/v1/messages",
-            r#"{"to":{"mids":[7]},"body":"c","store":true,"ttl_ms":5}"#,
-            notice(&[7], v1::PushRequest { ttl_ms: Some(5), ..text("c") }),
-            "BAD_REQUEST",
+            r#"{"to":{"mids":[7]},"body":"c","store":true,"ttl_ms":3600000}"#,
+            notice(&[7], v1::PushRequest { ttl_ms: Some(3_600_000), ..text("c") }),
+            "",
         ),
         (
             "POST",
@@ -197,9 +204,10 @@ fn inboxes() -> Vec<Step> {
         ),
         ("GET", "/v1/users/7/inbox", "", inbox(7, 0, None), ""),
         ("GET", "/v1/users/7/inbox?after=1&limit=200", "", inbox(7, 1, Some(200)), ""),
-        ("GET", "/v1/users/7/inbox?after=3", "", inbox(7, 3, None), "BAD_REQUEST"),
+        ("GET", "/v1/users/7/inbox?after=3", "", inbox(7, 3, None), ""),
+        ("GET", "/v1/users/7/inbox?after=4", "", inbox(7, 4, None), "BAD_REQUEST"),
         ("GET", "/v1/users/7/inbox?after=9007199254740993", "", inbox(7, (1 << 53) + 1, None), "BAD_REQUEST"),
-        ("GET", "/v1/users/7/inbox?limit=201", "", inbox(7, 0, Some(201)), "BAD_REQUEST"),
+        ("GET", "/v1/users/7/inbox?limit=201", "", inbox(7, 0, Some(201)), ""),
         ("GET", "/v1/users/0/inbox", "", inbox(0, 0, None), "BAD_REQUEST"),
         ("GET", "/v1/users/9", "", Ask::User(9), ""),
         ("POST", "/v1/users/7:block", r#"{"peer":8}"#, Ask::Block(block(7, 8)), ""),
@@ -269,8 +277,8 @@ async fn one_table_of_inboxes_over_http_and_grpc() {
 async fn a_group_answers_with_itself() {
     let world = World::keeping(Config::default());
     let answer = world.ask(Method::PUT, "/v1/groups/4", r#"{"kind":"group","members":[9,8],"owner":7,"name":"Lunch"}"#).await;
-    let expected =
-        json!({ "id": 4, "kind": "group", "owner": 7, "name": "Lunch", "members": [7, 8, 9], "version": 1, "head": 1 });
+    let expected = json!({ "id": 4, "kind": "group", "owner": 7, "name": "Lunch", "members": [7, 8, 9], "members_total": 3, "more": false,
+        "version": 1, "head": 1 });
     assert_eq!((answer.status, answer.json()), (200, expected));
     let answer = world.post("/v1/messages", r#"{"to":{"group":4},"body":"hi","op":1007}"#).await.json();
     assert_eq!((&answer["recipients"], &answer["duplicate"]), (&json!(3), &json!(false)));
@@ -388,6 +396,56 @@ async fn what_became_of_a_message() {
     world.ask(Method::DELETE, "/v1/groups/4", "").await;
     assert_eq!(fate(&lost).await["state"], "rejected");
     problem(&world.get("/v1/messages/x").await, 400, "BAD_REQUEST");
+}
+
+#[tokio::test]
+async fn what_is_too_late_is_gone_wherever_it_is_read() {
+    let world = World::keeping(Config::default());
+    world.put_group(4, false, 0, &[7]).await;
+    let phone = world.client(7, "phone", 1);
+    let sent = async |body: &str| world.post("/v1/messages", body.to_owned()).await.json()["id"].clone();
+    let late = sent(r#"{"to":{"mids":[7]},"store":true,"body":"x","ttl_ms":1}"#).await;
+    sent(r#"{"to":{"group":4},"body":"x","ttl_ms":1}"#).await;
+    let kept = sent(r#"{"to":{"mids":[7]},"store":true,"body":"x","ttl_ms":3600000}"#).await;
+    world.settled().await;
+    let fate = async |id: &Value| world.get(&format!("/v1/messages/{}", id.as_str().unwrap())).await.json()["state"].clone();
+    while fate(&late).await != "expired" {
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+    }
+    let shown = |messages: &Value| -> Vec<(u64, String)> {
+        let shown = |row: &Value| (row["flags"].as_u64().unwrap() & 4, row["body_base64"].as_str().unwrap().to_owned());
+        messages.as_array().unwrap().iter().map(shown).collect()
+    };
+    let inbox = world.get("/v1/users/7/inbox?after=1").await.json();
+    let gone = || (4, String::new());
+    assert_eq!(shown(&inbox["messages"]), [gone(), gone(), (0, "eA==".to_owned())]);
+    assert_eq!(shown(&world.get("/v1/groups/4/messages?after=1").await.json()["messages"]), [gone()]);
+    assert_eq!(fate(&kept).await, "stored");
+    let page = ok(world.asked(&phone, SYNC, Extension { pos: 1, ..Extension::default() }, b"").await);
+    let synced: Vec<_> = frames(&page.body).into_iter().map(|(header, body)| (header.ext.pos, header.ext.flags, body)).collect();
+    assert_eq!(synced, [(2, 5, "".into()), (3, 5, "".into()), (4, 1, "x".into())]);
+    let from = Extension { conv_pos: 1, ..to(kind::GROUP, 4) };
+    let page = ok(world.asked(&phone, PULL, from, b"").await);
+    let (header, body) = &frames(&page.body)[0];
+    assert_eq!((header.ext.conv_pos, header.ext.flags, body.len()), (2, 4, 0));
+}
+
+#[tokio::test]
+async fn why_nobody_got_it() {
+    let world = World::keeping(Config::default());
+    let sent = async |to: &str| {
+        let answer = world.post("/v1/messages", format!(r#"{{"to":{to},"body":"x"}}"#)).await.json();
+        answer["id"].as_str().unwrap().to_owned()
+    };
+    let state = async |id: &str| world.get(&format!("/v1/messages/{id}")).await.json()["state"].clone();
+    let (one, other) = (sent(r#"{"mids":[7]}"#).await, sent(r#"{"keys":["k"]}"#).await);
+    assert_eq!(state(&one).await, "accepted");
+    world.book.undelivered(one.parse().unwrap(), Undelivered::Offline);
+    world.book.undelivered(other.parse().unwrap(), Undelivered::Expired);
+    assert_eq!((state(&one).await, state(&other).await), (json!("offline"), json!("expired")));
+    // In a room that nobody is in, and with no session at all, there is nobody to be told of.
+    assert_eq!(state(&sent(r#"{"room":"live://1"}"#).await).await, "offline");
+    assert_eq!(state(&sent(r#"{"all":true}"#).await).await, "offline");
 }
 
 #[tokio::test]

@@ -75,7 +75,7 @@ async fn nodes_and_their_drain() {
     for body in ["{", r#"{"per_second":0}"#, r#"{"per_second":1000001}"#, r#"{"rate":5}"#, r#"{"per_second":-1}"#, "[]"] {
         problem(&world.post("/v1/nodes/vm:drain", body).await, 400, "BAD_REQUEST");
     }
-    problem(&world.post("/v1/nodes/vm", "").await, 404, "NOT_FOUND");
+    problem(&world.post("/v1/nodes/vm", "").await, 405, "METHOD_NOT_ALLOWED");
     assert_eq!(*world.nodes.drain.lock().unwrap(), None);
     let expected = json!({
         "node": "10.0.0.1:3109", "draining": true, "sessions": 5, "sessions_at_start": 10, "per_second": 7,

@@ -41,8 +41,11 @@ async fn rooms() {
     assert_eq!(all["rooms"][0], json!({"room":"live://a/b","type":"live","id":"a/b","online":300}));
     let live = world.get("/v1/rooms?type=live&limit=1").await.json();
     assert_eq!(live["rooms"].as_array().unwrap().len(), 1);
-    for bad in ["0", "-1", "x", "10001", "99999999999999999999999"] {
+    for bad in ["0", "-1", "x", "99999999999999999999999"] {
         assert_eq!(world.get(&format!("/v1/rooms?limit={bad}")).await.status, 400, "{bad}");
+    }
+    for more in ["10001", "18446744073709551615"] {
+        assert_eq!(world.get(&format!("/v1/rooms?limit={more}")).await.json(), all, "{more}: as many as are told of at most");
     }
     for path in ["/v1/rooms/live/a/b", "/v1/rooms/live/a%2Fb"] {
         assert_eq!(world.get(path).await.json()["online"], 300, "{path}");
@@ -57,6 +60,6 @@ async fn rooms() {
 async fn nodes() {
     let node = NodeInfo { id: "n".into(), tcp: vec!["127.0.0.1:3101".into()], sessions: 4, ..NodeInfo::default() };
     let world = World::with(FakeNodes { nodes: vec![node], ..FakeNodes::default() }, Config::default());
-    let expected = r#"{"nodes":[{"id":"n","role":"comet","tcp":["127.0.0.1:3101"],"ws":[],"sessions":4,"ips":0,"draining":false,"version":"","started_ms":0}]}"#;
+    let expected = r#"{"nodes":[{"id":"n","role":"comet","tcp":["127.0.0.1:3101"],"ws":[],"http":[],"grpc":[],"sessions":4,"ips":0,"draining":false,"version":"","started_ms":0}]}"#;
     assert_eq!(world.get("/v1/nodes").await.body, expected);
 }

@@ -162,6 +162,23 @@ async fn paths_and_methods() {
     problem(&answer, 405, "METHOD_NOT_ALLOWED");
     assert_eq!(answer.headers["allow"], "POST");
     problem(&world.ask(Method::DELETE, "/v1/users/7", Body::empty()).await, 405, "METHOD_NOT_ALLOWED");
+    problem(&world.get("/v1").await, 404, "NOT_FOUND");
+    // One pattern of the router, and other methods with an action behind the id.
+    for (method, path, allow) in [
+        (Method::POST, "/v1/groups/4", "GET,HEAD,PUT,DELETE"),
+        (Method::GET, "/v1/groups/4:convert", "POST"),
+        (Method::DELETE, "/v1/groups/4:convert", "POST"),
+        (Method::POST, "/v1/users/7", "GET,HEAD"),
+        (Method::GET, "/v1/users/7:block", "POST"),
+        (Method::PATCH, "/v1/users/7:unblock", "POST"),
+        (Method::POST, "/v1/nodes/a", "GET,HEAD"),
+        (Method::PUT, "/v1/nodes/a:drain", "GET,HEAD,POST"),
+    ] {
+        let answer = world.ask(method.clone(), path, Body::empty()).await;
+        problem(&answer, 405, "METHOD_NOT_ALLOWED");
+        assert_eq!(answer.headers["allow"], allow, "{method} {path}");
+    }
+    problem(&world.post("/v1/groups/4:other", "").await, 404, "NOT_FOUND");
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! In one process the parts meet by calls: each adapter implements what one part asks for over what another offers.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -8,10 +9,10 @@ use perseid_comet::link::{
     Answer, Connect, Connected, LogicLink, Refused, Renew, Renewed, RoomTail, RoomTicket, Stored, StoredOutcome, StoredTicket,
     Ticket, Upstream,
 };
-use perseid_job::{Lane, LaneError, Routes};
+use perseid_job::{DropReason, Lane, LaneError, Routes, Unheard};
 use perseid_logic::{
-    ConnectError, ConnectRequest, DrainProgress, Greeting, Inbox, Logic, NodeInfo, Nodes, RenewRequest, Totals, UnknownNode,
-    Verdict,
+    ConnectError, ConnectRequest, DrainProgress, Greeting, Inbox, Logic, NodeInfo, NodeRole, Nodes, RenewRequest, SentBook,
+    Totals, Undelivered, UnknownNode, Verdict,
 };
 use perseid_protocol::push::{Delivery, SessionAddr};
 use perseid_protocol::{CloseReason, Refusal, SessionKey};
@@ -161,6 +162,21 @@ impl Routes for RegistryRoutes {
     }
 }
 
+/// job → logic: what nobody got.
+pub(super) struct UnheardBook(pub(super) Arc<SentBook>);
+
+impl Unheard for UnheardBook {
+    fn undelivered(&self, id: u64, why: DropReason) {
+        let why = match why {
+            DropReason::Offline => Undelivered::Offline,
+            DropReason::Expired => Undelivered::Expired,
+            // Said of comets, where others may have got it.
+            DropReason::NoLane | DropReason::LaneFull | DropReason::LaneBroken => return,
+        };
+        self.0.undelivered(id, why);
+    }
+}
+
 /// logic → comet: the only node there is.
 pub(super) struct OneNode {
     pub(super) comet: Arc<Comet>,
@@ -170,6 +186,38 @@ pub(super) struct OneNode {
     pub(super) draining: Arc<AtomicBool>,
     pub(super) started_ms: u64,
     pub(super) addresses: Addresses,
+    pub(super) listens: Listens,
+}
+
+/// Where the parts of this process are reached, besides its clients.
+pub(super) struct Listens {
+    pub(super) http: Vec<SocketAddr>,
+    pub(super) comet_grpc: Vec<SocketAddr>,
+    pub(super) logic_grpc: Vec<SocketAddr>,
+}
+
+impl OneNode {
+    /// A node of this process.
+    fn node(&self, role: NodeRole) -> NodeInfo {
+        let name = &self.comet.config().node_id;
+        NodeInfo {
+            id: if role == NodeRole::Comet { name.clone() } else { format!("{name}:{}", role.word()) },
+            role,
+            draining: self.draining.load(Ordering::Relaxed),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            started_ms: self.started_ms,
+            ..NodeInfo::default()
+        }
+    }
+
+    /// One process leaves as a whole, whichever of its parts is named.
+    fn is_here(&self, id: &str) -> bool {
+        [NodeRole::Comet, NodeRole::Logic, NodeRole::Job].into_iter().any(|role| self.node(role).id == id)
+    }
+}
+
+fn texts(addrs: &[SocketAddr]) -> Vec<String> {
+    addrs.iter().map(ToString::to_string).collect()
 }
 
 /// How many addresses sessions come from: counted at most once in ten seconds, as in goim.
@@ -209,18 +257,21 @@ impl Nodes for OneNode {
     }
 
     fn nodes(&self) -> Vec<NodeInfo> {
-        let text = |addrs: &[std::net::SocketAddr]| addrs.iter().map(ToString::to_string).collect();
         let totals = self.totals();
         vec![NodeInfo {
-            id: self.comet.config().node_id.clone(),
-            tcp: text(self.comet.tcp()),
-            ws: text(self.comet.ws()),
+            tcp: texts(self.comet.tcp()),
+            ws: texts(self.comet.ws()),
+            grpc: texts(&self.listens.comet_grpc),
             sessions: totals.sessions,
             ips: totals.ips,
-            draining: self.draining.load(Ordering::Relaxed),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            started_ms: self.started_ms,
+            ..self.node(NodeRole::Comet)
         }]
+    }
+
+    fn other_nodes(&self) -> Vec<NodeInfo> {
+        let Listens { http, logic_grpc, .. } = &self.listens;
+        let logic = NodeInfo { http: texts(http), grpc: texts(logic_grpc), ..self.node(NodeRole::Logic) };
+        vec![logic, self.node(NodeRole::Job)]
     }
 
     fn end_sessions(&self, sessions: &[SessionAddr], reason: CloseReason, message: Option<&str>) {
@@ -230,7 +281,7 @@ impl Nodes for OneNode {
     }
 
     fn drain(&self, node: &str, per_second: Option<u32>) -> Result<(), UnknownNode> {
-        if node != self.comet.config().node_id {
+        if !self.is_here(node) {
             return Err(UnknownNode);
         }
         self.drain.begin(per_second);
@@ -238,7 +289,7 @@ impl Nodes for OneNode {
     }
 
     fn drain_progress(&self, node: &str) -> Option<DrainProgress> {
-        (node == self.comet.config().node_id).then(|| self.drain.progress()).flatten()
+        self.is_here(node).then(|| self.drain.progress()).flatten()
     }
 
     fn is_ready(&self) -> Result<(), String> {

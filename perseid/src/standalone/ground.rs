@@ -133,7 +133,11 @@ impl Ground {
         let nodes = nodes.clone();
         let room_online = Arc::new(move |room: &str| nodes.get().map_or(0, |nodes| nodes.room_online(room)));
         let accept = Accept::new(self.log.clone(), self.registry.clone(), room_online, self.metrics.clone(), &config);
-        let accept = accept.with_traces(self.traces.clone()).with_ids(self.ids.clone()).with_book(self.sent.clone()).keeping(inbox.clone());
+        let accept = accept
+            .with_traces(self.traces.clone())
+            .with_ids(self.ids.clone())
+            .with_book(self.sent.clone())
+            .keeping(inbox.clone());
         log::restore(&*self.log, &accept, self.started_ms.saturating_sub(config.idempotency_ms))?;
         Ok(Arc::new(accept))
     }

@@ -18,6 +18,7 @@ use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tonic::service::Routes;
 
+use super::adapters::Listens;
 use crate::config::Settings;
 use crate::grpc::{bind, tls};
 use crate::parts::WireParts;
@@ -68,6 +69,12 @@ impl Wiring {
             comets: Comets::new(config, logic.clone(), lanes.clone(), Handle::current()),
             goim: GoimComets::new(goim, logic.clone(), lanes.clone(), Handle::current()),
         })
+    }
+
+    /// Where the parts are reached, and the HTTP APIs at `http`.
+    pub(super) fn listens(&self, http: &[SocketAddr]) -> Listens {
+        let bound = |listeners: &[TcpListener]| listeners.iter().filter_map(|one| one.local_addr().ok()).collect();
+        Listens { http: http.to_vec(), comet_grpc: bound(&self.comet_listeners), logic_grpc: bound(&self.logic_listeners) }
     }
 
     /// All comets, of which `own` is the one in this process.

@@ -414,6 +414,7 @@ impl Known {
             draining: self.report.draining || self.stream.is_none(),
             version: self.hello.program_version.clone(),
             started_ms: self.hello.started_ms,
+            ..NodeInfo::default()
         }
     }
 

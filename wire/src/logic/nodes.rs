@@ -58,6 +58,10 @@ impl Nodes for AllNodes {
         nodes
     }
 
+    fn other_nodes(&self) -> Vec<NodeInfo> {
+        self.own.other_nodes()
+    }
+
     fn end_sessions(&self, sessions: &[SessionAddr], reason: CloseReason, message: Option<&str>) {
         self.own.end_sessions(sessions, reason, message);
         self.comets.end_sessions(sessions, reason, message);

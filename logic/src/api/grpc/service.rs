@@ -12,7 +12,7 @@ use super::{status, stored};
 use crate::accept::PushAnswer;
 use crate::api::Api;
 use crate::api::draft::{Draft, DraftTarget, Priority, not_one_target};
-use crate::api::look::{NODE_ROLE, RoomOnline, UserOnline};
+use crate::api::look::{RoomOnline, UserOnline};
 use crate::api::manage::{Kick, NodeDrain};
 use crate::api::problem::Problem;
 use crate::api::push::Call;
@@ -77,7 +77,7 @@ impl Push for PushService {
     }
 
     async fn get_group(&self, request: Request<v1::GetGroupRequest>) -> Answer<v1::Group> {
-        self.answer(self.one_group(request.get_ref().id).await)
+        self.answer(self.one_group(request.get_ref()).await)
     }
 
     async fn delete_group(&self, request: Request<v1::DeleteGroupRequest>) -> Answer<v1::GroupDeleted> {
@@ -228,8 +228,8 @@ fn room(room: RoomOnline) -> v1::Room {
 }
 
 fn node(node: NodeInfo) -> v1::Node {
-    let NodeInfo { id, tcp, ws, sessions, ips, draining, version, started_ms } = node;
-    v1::Node { id, role: NODE_ROLE.to_owned(), tcp, ws, sessions, ips, draining, version, started_ms }
+    let NodeInfo { id, role, tcp, ws, http, grpc, sessions, ips, draining, version, started_ms } = node;
+    v1::Node { id, role: role.word().to_owned(), tcp, ws, sessions, ips, draining, version, started_ms, http, grpc }
 }
 
 fn drain(drain: NodeDrain) -> v1::Drain {

@@ -6,7 +6,7 @@ use tonic::Request;
 
 use super::service::{PushService, parts};
 use crate::api::draft::group_id;
-use crate::api::groups::{Changed, GroupKind, GroupPut};
+use crate::api::groups::{Changed, GroupKind, GroupPage, GroupPut};
 use crate::api::problem::Problem;
 use crate::api::stored::{Fate, PageFrom, UserInbox, flags};
 use crate::api::stored_http::sent_to;
@@ -24,9 +24,10 @@ impl PushService {
         Ok(changed(id, self.0.put_group(call.deadline, id, put).await?))
     }
 
-    pub(super) async fn one_group(&self, id: u64) -> Result<v1::Group, Problem> {
-        let id = checked(id)?;
-        Ok(group(id, self.0.group(id).await?))
+    pub(super) async fn one_group(&self, asked: &v1::GetGroupRequest) -> Result<v1::Group, Problem> {
+        let id = checked(asked.id)?;
+        let from = PageFrom { after: asked.after, limit: asked.limit.map(u64::from) };
+        Ok(group(id, self.0.group_page(id, from).await?))
     }
 
     pub(super) async fn delete(&self, request: Request<v1::DeleteGroupRequest>) -> Result<v1::GroupDeleted, Problem> {
@@ -100,16 +101,17 @@ const fn kind(kind: GroupKind) -> v1::GroupKind {
     }
 }
 
-fn group(id: u64, view: GroupView) -> v1::Group {
-    let kind = kind(GroupKind::of(view.kind)) as i32;
-    let GroupView { owner, name, members, version, head, .. } = view;
-    v1::Group { id, kind, owner, name: name.into(), members, version, head }
+fn group(id: u64, page: GroupPage) -> v1::Group {
+    let GroupPage { group, members_total, more } = page;
+    let kind = kind(GroupKind::of(group.kind)) as i32;
+    let GroupView { owner, name, members, version, head, .. } = group;
+    v1::Group { id, kind, owner, name: name.into(), members, version, head, members_total, more }
 }
 
 fn changed(id: u64, changed: Changed<GroupView>) -> v1::GroupChanged {
     use v1::group_changed::Outcome;
     let outcome = match changed {
-        Changed::Now(view) => Outcome::Group(group(id, view)),
+        Changed::Now(view) => Outcome::Group(group(id, GroupPage::of(view, 0, None))),
         Changed::Soon(change) => Outcome::Soon(change),
     };
     v1::GroupChanged { outcome: Some(outcome) }
