@@ -91,7 +91,7 @@ fn op(dice: &mut Dice, offset: u64, ts_ms: u64, sent: &[ConvOp]) -> ConvOp {
 
 /// Some messages are too late for their readers one day. Takes no number of the dice, so that histories stay what they were.
 pub(crate) const fn expiry(offset: u64, ts_ms: u64) -> u64 {
-    if offset % 5 == 0 { ts_ms + offset } else { 0 }
+    if offset.is_multiple_of(5) { ts_ms + offset } else { 0 }
 }
 
 /// Takes back something that may be there.
