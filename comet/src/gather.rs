@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::outbox::{QueuedFrame, Way};
+use crate::outbox::{QueuedFrame, Way, find_replaced};
 use crate::slab::Key;
+use crate::terms::Terms;
 use crate::traced::Traced;
 
 /// Whole frames, back to back, with what is known of each. One per worker, used again and again.
@@ -28,30 +29,39 @@ impl Gather {
         self.frames.is_empty()
     }
 
-    /// Puts the frame that `encode` writes.
-    pub(crate) fn put(&mut self, way: Way, expires_at_ms: u64, encode: impl FnOnce(&mut Vec<u8>)) {
-        self.put_at(way, expires_at_ms, 0, encode);
+    /// Puts the reply, hint or farewell that `encode` writes.
+    pub(crate) fn put_reply(&mut self, encode: impl FnOnce(&mut Vec<u8>)) {
+        self.put_at(Way::Reply, Terms::default(), 0, encode);
     }
 
-    /// The same of what stands at `pos` in the inbox.
+    /// Puts the push that `encode` writes; how many in here it replaces: none, or one.
+    pub(crate) fn put_push(&mut self, way: Way, terms: Terms, encode: impl FnOnce(&mut Vec<u8>)) -> u64 {
+        let replaced = if terms.collapse == 0 { 0 } else { self.replace(way, terms.collapse) };
+        self.put_at(way, terms, 0, encode);
+        replaced
+    }
+
+    fn replace(&mut self, way: Way, collapse: u64) -> u64 {
+        let Some((at, after)) = find_replaced(self.frames.iter(), way, collapse) else { return 0 };
+        let end = self.bytes.len() - after;
+        self.bytes.drain(end - self.frames.remove(at).len..end);
+        1
+    }
+
+    /// Puts what stands at `pos` in the inbox.
     pub(crate) fn put_inbox(&mut self, pos: u64, encode: impl FnOnce(&mut Vec<u8>)) {
-        self.put_at(Way::Inbox, 0, pos, encode);
+        self.put_at(Way::Inbox, Terms::default(), pos, encode);
     }
 
-    fn put_at(&mut self, way: Way, expires_at_ms: u64, pos: u64, encode: impl FnOnce(&mut Vec<u8>)) {
+    fn put_at(&mut self, way: Way, terms: Terms, pos: u64, encode: impl FnOnce(&mut Vec<u8>)) {
         let before = self.bytes.len();
         encode(&mut self.bytes);
-        self.frames.push(QueuedFrame { len: self.bytes.len() - before, way, expires_at_ms, pos });
+        self.frames.push(QueuedFrame { len: self.bytes.len() - before, way, terms, pos });
     }
 
     /// Pushes in it.
     pub(crate) fn pushes(&self) -> usize {
         self.frames.iter().filter(|frame| frame.way != Way::Reply).count()
-    }
-
-    /// Puts a frame's bytes.
-    pub(crate) fn put_bytes(&mut self, way: Way, expires_at_ms: u64, bytes: &[u8]) {
-        self.put(way, expires_at_ms, |out| out.extend_from_slice(bytes));
     }
 }
 
@@ -156,7 +166,7 @@ mod tests {
 
     fn put(gathers: &mut Gathers, slot: u32, text: &str) {
         let mut gather = gathers.take(key(slot));
-        gather.put_bytes(Way::Direct, 0, text.as_bytes());
+        gather.put_push(Way::Direct, Terms::default(), |out| out.extend_from_slice(text.as_bytes()));
         gathers.put_back(key(slot), gather);
     }
 
@@ -166,6 +176,25 @@ mod tests {
         let texts = texts.collect();
         gathers.recycle(all);
         texts
+    }
+
+    #[test]
+    fn a_later_one_replaces_the_one_by_the_same_way_with_the_same_number() {
+        let mut gather = Gather::default();
+        for (way, collapse, text, replaced, whole) in [
+            (Way::Direct, 1, "one", 0, "one"),
+            (Way::Room, 1, "two", 0, "onetwo"),
+            (Way::Direct, 0, "none", 0, "onetwonone"),
+            (Way::Direct, 1, "three", 1, "twononethree"),
+            (Way::Direct, 0, "none", 0, "twononethreenone"),
+            (Way::Room, 1, "four", 1, "nonethreenonefour"),
+            (Way::Direct, 1, "five", 1, "nonenonefourfive"),
+        ] {
+            let terms = Terms { collapse, ..Terms::default() };
+            assert_eq!(gather.put_push(way, terms, |out| out.extend_from_slice(text.as_bytes())), replaced, "{text}");
+            assert_eq!(String::from_utf8_lossy(&gather.bytes), whole);
+            assert_eq!(gather.frames.iter().map(|frame| frame.len).sum::<usize>(), whole.len());
+        }
     }
 
     #[test]

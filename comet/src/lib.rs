@@ -35,6 +35,7 @@ mod ring;
 mod room;
 mod session;
 mod slab;
+mod terms;
 mod traced;
 mod unanswered;
 mod users;

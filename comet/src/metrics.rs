@@ -245,6 +245,13 @@ impl WorkerMetrics {
         self.dropped[reason as usize].add(count);
     }
 
+    /// Counts pushes that others replaced; as a rule none.
+    pub(crate) fn collapse(&self, count: u64) {
+        if count > 0 {
+            self.drop_pushes(Drop::Collapsed, count);
+        }
+    }
+
     /// Counts a request about stored messages.
     pub(crate) fn ask(&self, op: i32) {
         if let Some(index) = STORED_OPS.iter().position(|known| *known == op) {

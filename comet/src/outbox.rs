@@ -3,6 +3,9 @@
 use std::collections::VecDeque;
 
 use perseid_protocol::frame::Extension;
+use perseid_protocol::push::Priority;
+
+use crate::terms::{Shares, Terms, Weights};
 
 /// By which way a frame comes to a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,10 +30,28 @@ const HINTS_MAX: usize = 1024;
 pub(crate) struct QueuedFrame {
     pub(crate) len: usize,
     pub(crate) way: Way,
-    /// Unix ms at which it is too late; 0 = never.
-    pub(crate) expires_at_ms: u64,
+    pub(crate) terms: Terms,
     /// Its position in the inbox, if it came by that way.
     pub(crate) pos: u64,
+}
+
+const _: () = assert!(size_of::<QueuedFrame>() <= 48);
+
+/// Where the frame stands that a later one by the same way with the same `collapse` replaces, and how many bytes come after it.
+/// Looked for from the newest: it costs what came since.
+pub(crate) fn find_replaced<'a>(
+    frames: impl DoubleEndedIterator<Item = &'a QueuedFrame> + ExactSizeIterator,
+    way: Way,
+    collapse: u64,
+) -> Option<(usize, usize)> {
+    let mut after = 0;
+    for (at, frame) in frames.enumerate().rev() {
+        if frame.way == way && frame.terms.collapse == collapse {
+            return Some((at, after));
+        }
+        after += frame.len;
+    }
+    None
 }
 
 /// Bytes of whole frames, but for the first, of which a part may be written already.
@@ -41,6 +62,10 @@ pub(crate) struct Outbox {
     frames: VecDeque<QueuedFrame>,
     /// Bytes of replies among them.
     reply_bytes: usize,
+    /// Bytes of pushes among them, but for one that is begun, by priority.
+    push_bytes: Weights,
+    /// Pushes, but for one that is begun, that a later one may replace.
+    collapsing: usize,
     /// The first frame has been written in part: it has to be finished, whatever happens.
     torn: bool,
     /// When the socket last took something, worker ms.
@@ -62,6 +87,8 @@ impl Outbox {
             written: 0,
             frames: VecDeque::new(),
             reply_bytes: 0,
+            push_bytes: Weights::default(),
+            collapsing: 0,
             torn: false,
             progress_ms: now_ms,
             since_ms: now_ms,
@@ -94,15 +121,30 @@ impl Outbox {
     pub(crate) fn push_rest(&mut self, rest: &[u8], way: Way) {
         debug_assert!(self.is_empty(), "a frame was torn while others waited");
         self.torn = true;
-        self.push(rest, QueuedFrame { len: rest.len(), way, expires_at_ms: 0, pos: 0 });
+        self.bytes.extend_from_slice(rest);
+        self.reply_bytes += if way == Way::Reply { rest.len() } else { 0 };
+        self.frames.push_back(QueuedFrame { len: rest.len(), way, terms: Terms::default(), pos: 0 });
     }
 
     /// Puts a whole frame.
     pub(crate) fn push(&mut self, bytes: &[u8], frame: QueuedFrame) {
         debug_assert_eq!(bytes.len(), frame.len);
         self.bytes.extend_from_slice(bytes);
-        self.reply_bytes += if frame.way == Way::Reply { frame.len } else { 0 };
+        if frame.way == Way::Reply {
+            self.reply_bytes += frame.len;
+        } else {
+            self.push_bytes[frame.terms.priority as usize] += frame.len;
+            self.collapsing += usize::from(frame.terms.collapse != 0);
+        }
         self.frames.push_back(frame);
+    }
+
+    /// A whole push is dropped, or begun.
+    fn uncount(&mut self, frame: &QueuedFrame) {
+        if frame.way != Way::Reply {
+            self.push_bytes[frame.terms.priority as usize] -= frame.len;
+            self.collapsing -= usize::from(frame.terms.collapse != 0);
+        }
     }
 
     /// Takes note that the socket took `count` bytes; gives the frames finished.
@@ -110,11 +152,16 @@ impl Outbox {
         self.written += count;
         let mut finished = Ways::default();
         let mut taken = count;
-        while let Some(frame) = self.frames.front_mut() {
+        while taken > 0
+            && let Some(frame) = self.frames.front().copied()
+        {
+            if !self.torn {
+                self.uncount(&frame);
+            }
             self.reply_bytes -= if frame.way == Way::Reply { taken.min(frame.len) } else { 0 };
-            if taken < frame.len {
-                frame.len -= taken;
-                self.torn |= taken > 0;
+            if let Some(begun) = self.frames.front_mut().filter(|frame| taken < frame.len) {
+                begun.len -= taken;
+                self.torn = true;
                 break;
             }
             taken -= frame.len;
@@ -132,16 +179,37 @@ impl Outbox {
         finished
     }
 
-    /// Drops the oldest pushes until `bytes` are free; gives (frames, bytes) dropped.
-    pub(crate) fn drop_oldest(&mut self, bytes: usize) -> (usize, usize) {
-        let mut freed = 0;
-        let removed = self.remove(|frame| {
-            let goes = freed < bytes && frame.way != Way::Reply;
-            freed += if goes { frame.len } else { 0 };
-            goes
-        });
+    /// Whether dropping pushes that matter no more than `most` is worth it: what is dropped has to be copied around, so they
+    /// must not be few among many that stay.
+    pub(crate) fn can_spare(&self, most: Priority) -> bool {
+        let all: usize = self.push_bytes.iter().sum();
+        let less: usize = self.push_bytes[..=most as usize].iter().sum();
+        less > 0 && less >= all / 8
+    }
+
+    /// Drops pushes until `bytes` are free: those that matter least first, and of them the oldest, but none that matters more
+    /// than `most`; gives (frames, bytes) dropped.
+    pub(crate) fn drop_pushes(&mut self, bytes: usize, most: Priority) -> (usize, usize) {
+        let mut shares = Shares::of(bytes, most, &self.push_bytes);
+        let removed = self.remove(|frame| frame.way != Way::Reply && shares.take(frame.terms.priority, frame.len));
         self.dropped += removed.0 as u64;
         removed
+    }
+
+    /// Drops the push that a later one by the same way replaces, if it is not begun; its bytes.
+    pub(crate) fn replace(&mut self, way: Way, collapse: u64) -> Option<usize> {
+        if self.collapsing == 0 {
+            return None;
+        }
+        let (at, after) = find_replaced(self.frames.iter(), way, collapse)?;
+        if at == 0 && self.torn {
+            return None;
+        }
+        let frame = self.frames.remove(at)?;
+        self.uncount(&frame);
+        let end = self.bytes.len() - after;
+        self.bytes.drain(end - frame.len..end);
+        Some(frame.len)
     }
 
     /// Drops what stands in the inbox, of which the client is told afterwards; gives (frames, bytes) dropped.
@@ -200,13 +268,13 @@ impl Outbox {
 
     /// Drops what is too late; gives (frames, bytes) dropped.
     pub(crate) fn drop_expired(&mut self, unix_ms: u64) -> (usize, usize) {
-        let removed = self.remove(|frame| frame.expires_at_ms != 0 && unix_ms >= frame.expires_at_ms);
+        let removed = self.remove(|frame| frame.terms.is_expired(unix_ms));
         self.dropped += removed.0 as u64;
         removed
     }
 
     pub(crate) fn has_mortal_frames(&self) -> bool {
-        self.frames.iter().any(|frame| frame.expires_at_ms != 0)
+        self.frames.iter().any(|frame| frame.terms.expires_at_ms != 0)
     }
 
     fn remove(&mut self, mut goes: impl FnMut(&QueuedFrame) -> bool) -> (usize, usize) {
@@ -214,14 +282,15 @@ impl Outbox {
         let mut kept_frames = VecDeque::with_capacity(self.frames.len());
         let mut at = self.written;
         let mut removed = (0, 0);
-        for (index, frame) in self.frames.iter().enumerate() {
+        for (index, frame) in std::mem::take(&mut self.frames).into_iter().enumerate() {
             let must_stay = index == 0 && self.torn;
-            if !must_stay && goes(frame) {
+            if !must_stay && goes(&frame) {
                 removed.0 += 1;
                 removed.1 += frame.len;
+                self.uncount(&frame);
             } else {
                 kept_bytes.extend_from_slice(&self.bytes[at..at + frame.len]);
-                kept_frames.push_back(*frame);
+                kept_frames.push_back(frame);
             }
             at += frame.len;
         }
@@ -238,81 +307,6 @@ impl Outbox {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn push(outbox: &mut Outbox, text: &str, way: Way) {
-        outbox.push(text.as_bytes(), QueuedFrame { len: text.len(), way, expires_at_ms: 0, pos: 0 });
-    }
-
-    #[test]
-    fn a_torn_frame_is_finished_and_the_oldest_go_first() {
-        let mut outbox = Outbox::new(0);
-        for text in ["aaaa", "bbbb", "cccc", "dddd"] {
-            push(&mut outbox, text, Way::Direct);
-        }
-        push(&mut outbox, "RRRR", Way::Reply);
-        assert_eq!(outbox.advance(2, 1), [0; 5]);
-        assert_eq!(outbox.drop_oldest(5), (2, 8));
-        assert_eq!(outbox.unwritten(), b"aaddddRRRR");
-        assert_eq!(outbox.advance(6, 2), [2, 0, 0, 0, 0]);
-        assert_eq!((outbox.unwritten(), outbox.reply_bytes()), (&b"RRRR"[..], 4));
-        assert_eq!(outbox.drop_oldest(100), (0, 0), "replies stay");
-        assert_eq!(outbox.advance(4, 3), [0, 0, 0, 0, 1]);
-        assert!(outbox.is_empty() && outbox.reply_bytes() == 0);
-        assert_eq!((outbox.dropped, outbox.progress_ms), (2, 3));
-    }
-
-    #[test]
-    fn what_is_too_late_goes() {
-        let mut outbox = Outbox::new(0);
-        outbox.push_rest(b"xx", Way::Reply);
-        outbox.push(b"late", QueuedFrame { len: 4, way: Way::All, expires_at_ms: 5, pos: 0 });
-        push(&mut outbox, "keep", Way::Room);
-        assert!(outbox.has_mortal_frames());
-        assert_eq!(outbox.drop_expired(5), (1, 4));
-        assert_eq!(outbox.unwritten(), b"xxkeep");
-        assert_eq!(outbox.pushes(), 1);
-    }
-
-    #[test]
-    fn what_stands_in_the_inbox_goes_first_and_the_highest_is_owed() {
-        let mut outbox = Outbox::new(0);
-        let inbox = |outbox: &mut Outbox, pos| outbox.push(b"mm", QueuedFrame { len: 2, way: Way::Inbox, expires_at_ms: 0, pos });
-        inbox(&mut outbox, 4);
-        assert_eq!(outbox.advance(1, 0), [0; 5]);
-        inbox(&mut outbox, 6);
-        push(&mut outbox, "dddd", Way::Direct);
-        inbox(&mut outbox, 5);
-        assert!(!outbox.has_lost());
-        assert_eq!(outbox.drop_inbox(), (2, 4), "a torn one is finished");
-        assert!(outbox.has_lost());
-        assert_eq!(outbox.unwritten(), b"mdddd");
-        assert_eq!(outbox.advance(5, 0), [1, 0, 0, 1, 0]);
-        outbox.lose(u64::MAX);
-        assert_eq!(outbox.dropped, 3);
-        let owed: Vec<u64> = outbox.take_owed().map(|hint| hint.pos).collect();
-        assert_eq!((owed, outbox.has_lost(), outbox.take_owed().count()), (vec![u64::MAX], false, 0));
-    }
-
-    #[test]
-    fn of_hints_the_newest_of_each_timeline_waits() {
-        let mut outbox = Outbox::new(0);
-        let hint = |kind, conv, conv_pos| Extension { kind, conv, conv_pos, ..Extension::default() };
-        for hint in [hint(3, 1, 1), hint(3, 2, 1), hint(2, 1, 7), hint(3, 1, 2)] {
-            assert!(outbox.owe(hint));
-        }
-        outbox.owe(Extension { pos: 8, ..Extension::default() });
-        outbox.owe(Extension { pos: 7, ..Extension::default() });
-        let owed: Vec<Extension> = outbox.take_owed().collect();
-        let head = Extension { pos: 8, ..Extension::default() };
-        assert_eq!(owed, [hint(3, 2, 1), hint(2, 1, 7), hint(3, 1, 2), head]);
-        for conv in 1..=HINTS_MAX as u64 {
-            assert!(outbox.owe(hint(3, conv, 1)));
-        }
-        assert!(outbox.owe(hint(3, 1, 2)), "one that is there makes no difference");
-        assert!(!outbox.owe(hint(3, 0, 1)));
-        let convs: Vec<u64> = outbox.take_owed().map(|hint| hint.conv).collect();
-        assert_eq!((convs.len(), convs.first(), convs.last()), (HINTS_MAX, Some(&3), Some(&0)));
-    }
-}
+mod properties;
+#[cfg(test)]
+mod tests;

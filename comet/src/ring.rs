@@ -2,7 +2,13 @@
 //!
 //! A reader is a position. A partial write leaves it in the middle of a frame, and nothing else has to be remembered.
 
+mod cut;
+
 use std::collections::VecDeque;
+
+use perseid_protocol::push::Priority;
+
+use crate::terms::Terms;
 
 /// What is known of a frame in a [`ByteRing`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,8 +17,7 @@ pub(crate) struct RingFrame {
     pub(crate) end: u64,
     /// When it arrived, in the worker's order of arrival.
     pub(crate) arrival: u64,
-    /// Unix ms at which it is too late; 0 = never.
-    pub(crate) expires_at_ms: u64,
+    pub(crate) terms: Terms,
     /// Its position in a room that keeps its last frames; 0: none.
     pub(crate) pos: u64,
 }
@@ -27,6 +32,10 @@ pub(crate) struct ByteRing {
     frames: VecDeque<RingFrame>,
     /// Frames in the ring that can become too late.
     mortal: usize,
+    /// Frames in the ring that later ones may replace.
+    collapsing: usize,
+    /// Frames in the ring that matter more or less than most.
+    ranked: usize,
 }
 
 /// An empty ring gives back a buffer larger than this.
@@ -53,12 +62,20 @@ impl ByteRing {
     }
 
     /// Appends the frame that `encode` writes; its length, bytes.
-    pub(crate) fn push(&mut self, arrival: u64, expires_at_ms: u64, pos: u64, encode: impl FnOnce(&mut Vec<u8>)) -> usize {
+    pub(crate) fn push(&mut self, arrival: u64, terms: Terms, pos: u64, encode: impl FnOnce(&mut Vec<u8>)) -> usize {
         let before = self.bytes.len();
         encode(&mut self.bytes);
-        self.frames.push_back(RingFrame { end: self.head(), arrival, expires_at_ms, pos });
-        self.mortal += usize::from(expires_at_ms != 0);
+        self.frames.push_back(RingFrame { end: self.head(), arrival, terms, pos });
+        self.mortal += usize::from(terms.expires_at_ms != 0);
+        self.collapsing += usize::from(terms.collapse != 0);
+        self.ranked += usize::from(terms.priority != Priority::Normal);
         self.bytes.len() - before
+    }
+
+    fn uncount(&mut self, terms: &Terms) {
+        self.mortal -= usize::from(terms.expires_at_ms != 0);
+        self.collapsing -= usize::from(terms.collapse != 0);
+        self.ranked -= usize::from(terms.priority != Priority::Normal);
     }
 
     /// Bytes from `from` (clamped to what is kept) to the head.
@@ -132,9 +149,8 @@ impl ByteRing {
         let gone = index - self.start;
         self.base += gone as u64;
         self.start = index;
-        while let Some(frame) = self.frames.front().filter(|frame| frame.end <= self.base) {
-            self.mortal -= usize::from(frame.expires_at_ms != 0);
-            self.frames.pop_front();
+        while let Some(frame) = self.frames.pop_front_if(|frame| frame.end <= self.base) {
+            self.uncount(&frame.terms);
         }
         if self.start == self.bytes.len() {
             self.start = 0;
@@ -159,7 +175,7 @@ mod tests {
     fn ring(frames: &[&str]) -> ByteRing {
         let mut ring = ByteRing::default();
         for (arrival, frame) in frames.iter().enumerate() {
-            ring.push(arrival as u64, 0, 0, |out| out.extend_from_slice(frame.as_bytes()));
+            ring.push(arrival as u64, Terms::default(), 0, |out| out.extend_from_slice(frame.as_bytes()));
         }
         ring
     }
@@ -173,7 +189,7 @@ mod tests {
         assert_eq!((ring.tail(), ring.head(), ring.len()), (3, 6, 3));
         assert_eq!(ring.bytes_from(4), b"bc");
         assert_eq!(ring.bytes_from(0), b"bbc", "what is gone is clamped");
-        ring.push(9, 0, 0, |out| out.extend_from_slice(b"dd"));
+        ring.push(9, Terms::default(), 0, |out| out.extend_from_slice(b"dd"));
         assert_eq!(ring.bytes_between(5, 8), b"cdd");
         assert_eq!(ring.trim(8), 5);
         assert_eq!((ring.tail(), ring.head(), ring.len()), (8, 8, 0));
@@ -183,7 +199,7 @@ mod tests {
     fn readers_who_have_seen_a_position() {
         let mut ring = ByteRing::default();
         for (arrival, pos) in [7, 8, 0, 9, u64::MAX].into_iter().enumerate() {
-            ring.push(arrival as u64, 0, pos, |out| out.extend_from_slice(b"xx"));
+            ring.push(arrival as u64, Terms::default(), pos, |out| out.extend_from_slice(b"xx"));
         }
         for (position, pos, end) in [(0, 6, 0), (0, 7, 2), (0, 8, 4), (0, 9, 8), (4, 8, 4), (0, u64::MAX, 10), (10, 9, 10)] {
             assert_eq!(ring.end_of_pos(position, pos), end, "from {position}, seen {pos}");

@@ -10,6 +10,7 @@ use crate::directory::RoomShared;
 use crate::encoding::{ENCODINGS, Encoding};
 use crate::ring::ByteRing;
 use crate::slab::Key;
+use crate::terms::Terms;
 use crate::traced::Passing;
 
 /// A member, as a pass sees it: the session's slot is not touched on the way.
@@ -116,12 +117,12 @@ impl Room {
     }
 
     /// Puts a push into the ring of each encoding that somebody listens to; the bytes added.
-    pub(crate) fn push(&mut self, push: &Push, arrival: u64) -> usize {
+    pub(crate) fn push(&mut self, push: &Push, terms: Terms, arrival: u64) -> usize {
         let mut bytes = 0;
         for (index, audience) in self.audiences.iter_mut().enumerate() {
             if let Some(audience) = audience {
                 let (encoding, start) = (Encoding::from_index(index), audience.ring.head());
-                bytes += audience.ring.push(arrival, push.expires_at_ms, push.pos, |out| encoding.put_push(out, push));
+                bytes += audience.ring.push(arrival, terms, push.pos, |out| encoding.put_push(out, push));
                 if push.pos != 0 && !self.early.is_empty() {
                     audience.skip_early(&self.early, start, push.pos);
                 }

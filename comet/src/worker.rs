@@ -22,6 +22,8 @@ mod frames;
 mod gathered;
 mod inbox;
 mod joining;
+mod lagging;
+mod queueing;
 mod rates;
 mod reading;
 mod rooms;

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use perseid_comet::{Config, RoomConfig};
 use perseid_protocol::op;
-use perseid_protocol::push::{Drop, Push};
+use perseid_protocol::push::{Drop, Priority, Push};
 use support::logic::auth_in;
 use support::*;
 
@@ -32,6 +32,8 @@ struct Run {
     session_bytes_max: usize,
     node_bytes_max: usize,
     pace_ms: u64,
+    /// Some pushes replace others, and some matter more.
+    with_terms: bool,
 }
 
 const ROOMY: Run = Run {
@@ -43,6 +45,7 @@ const ROOMY: Run = Run {
     session_bytes_max: 1 << 30,
     node_bytes_max: 1 << 40,
     pace_ms: 0,
+    with_terms: false,
 };
 
 impl Run {
@@ -111,6 +114,9 @@ struct World {
     fence_number: u64,
     /// (session, push) pairs that have to be accounted for.
     addressed: u64,
+    with_terms: bool,
+    /// By which way each push went (0 direct, 1 all, 2 and more a room), and what it collapses by.
+    kinds: BTreeMap<u64, (usize, u64)>,
 }
 
 impl World {
@@ -148,7 +154,8 @@ impl World {
                 Member { key, client, room, steady, pace: Pace::Always, addressed: BTreeSet::new(), got: Vec::new() }
             })
             .collect();
-        Self { test, random, members, fences, number: 0, fence_number: 0, addressed: 0 }
+        let with_terms = run.with_terms;
+        Self { test, random, members, fences, number: 0, fence_number: 0, addressed: 0, with_terms, kinds: BTreeMap::new() }
     }
 
     /// Waits until each worker has taken all that was delivered.
@@ -172,8 +179,9 @@ impl World {
             let op = if filtered { FILTERED_OP } else { OP };
             let big = self.random.one_in(4);
             let len = self.random.below(if big { body_bytes_max } else { 200 });
-            let push = push(op, body(number, len));
-            match self.random.below(8) {
+            let push = self.with_terms(push(op, body(number, len)));
+            let collapse = push.collapse;
+            let way = match self.random.below(8) {
                 0 | 1 => {
                     let nth = self.random.below(self.members.len());
                     let member = &mut self.members[nth];
@@ -182,6 +190,7 @@ impl World {
                         member.addressed.insert(number);
                     }
                     self.addressed += 1;
+                    0
                 }
                 2 => {
                     let speed = [0, 0, 500, 5000][self.random.below(4)];
@@ -192,6 +201,7 @@ impl World {
                         }
                     }
                     self.addressed += (self.members.len() + self.fences.len()) as u64;
+                    1
                 }
                 _ => {
                     let room = 1 + self.random.below(2);
@@ -201,10 +211,34 @@ impl World {
                         member.addressed.insert(number);
                         self.addressed += 1;
                     }
+                    1 + room
                 }
-            }
+            };
+            self.kinds.insert(number, (way, collapse));
         }
         self.test.deliver(batch);
+    }
+
+    fn with_terms(&mut self, push: Push) -> Push {
+        if !self.with_terms {
+            return push;
+        }
+        let collapse = [0, 0, 1, 2][self.random.below(4)];
+        Push { collapse, priority: Priority::ALL[self.random.below(3)], ..push }
+    }
+
+    /// What a session did not get was replaced by a later one of its kind, or was of a room that it has left.
+    fn assert_replaced_by_later_ones(&self) {
+        for member in &self.members {
+            let mut newest = BTreeMap::new();
+            let got: BTreeSet<_> = member.got.iter().collect();
+            for number in member.addressed.iter().rev() {
+                let kind = self.kinds[number];
+                let replaced = kind.1 != 0 && newest.contains_key(&kind);
+                assert!(got.contains(number) || replaced || kind.0 > 1, "{} went without {number}, {kind:?}", member.key);
+                newest.entry(kind).or_insert(number);
+            }
+        }
     }
 
     /// Moves a session. It may be slow: that it has moved is seen at the rooms.
@@ -279,7 +313,7 @@ impl World {
         eventually("what is delivered has come", || {
             members.iter_mut().for_each(|member| read_with_replies(member, usize::MAX));
             let missing: u64 = members.iter().map(|member| (member.addressed.len() - member.got.len()) as u64).sum();
-            let dropped = [Drop::Slow, Drop::Closing].map(|reason| test.dropped(reason)).iter().sum::<u64>();
+            let dropped = [Drop::Slow, Drop::Closing, Drop::Collapsed].map(|reason| test.dropped(reason)).iter().sum::<u64>();
             assert!(missing >= dropped, "{missing} missing, {dropped} dropped");
             missing == dropped
         });
@@ -309,8 +343,11 @@ fn run(run: Run, seed: u64) -> BTreeMap<&'static str, u64> {
         }
     }
     world.settle();
+    if run.with_terms && run.is_roomy() {
+        world.assert_replaced_by_later_ones();
+    }
     for member in &world.members {
-        if member.steady && run.is_roomy() {
+        if member.steady && run.is_roomy() && !run.with_terms {
             assert!(member.addressed.iter().eq(&member.got), "{} was never slow and did not get everything", member.key);
         }
     }
@@ -340,12 +377,27 @@ fn order_holds_when_rooms_are_paced() {
 }
 
 #[test]
+fn order_holds_when_some_replace_others() {
+    let mut collapsed = 0;
+    for seed in seeds(3) {
+        for run_of in [ROOMY, Run { workers: 2, ..ROOMY }, Run { pace_ms: 20, steps: 300, ..ROOMY }] {
+            let drops = run(Run { with_terms: true, ..run_of }, seed);
+            assert_eq!((drops["slow"], drops["offline"], drops["expired"]), (0, 0, 0), "{drops:?}");
+            collapsed += drops["collapsed"];
+        }
+    }
+    assert!(collapsed > 0, "nothing was replaced: the test is too kind");
+}
+
+#[test]
 fn what_no_longer_fits_is_dropped_whole_and_counted() {
     let tiny = Run { ring_bytes_max: 60_000, session_bytes_max: 40_000, ..ROOMY };
     let mut dropped = 0;
     for seed in seeds(3) {
         dropped += run(tiny, seed)["slow"];
         dropped += run(Run { ring_bytes_max: 1 << 30, ..tiny }, seed)["slow"];
+        dropped += run(Run { with_terms: true, ..tiny }, seed)["slow"];
+        dropped += run(Run { with_terms: true, ring_bytes_max: 1 << 30, ..tiny }, seed)["slow"];
         dropped +=
             run(Run { node_bytes_max: 200_000, ring_bytes_max: 1 << 30, session_bytes_max: 1 << 30, ..tiny }, seed)["slow"];
     }

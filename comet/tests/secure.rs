@@ -5,6 +5,8 @@
 
 #[path = "auth.rs"]
 mod auth;
+#[path = "collapse.rs"]
+mod collapse;
 #[path = "conformance.rs"]
 mod conformance;
 #[path = "delivery.rs"]
@@ -21,6 +23,8 @@ mod lifecycle;
 mod limits;
 #[path = "noise.rs"]
 mod noise;
+#[path = "priority.rs"]
+mod priority;
 #[path = "room_recovery.rs"]
 mod room_recovery;
 #[path = "sessions.rs"]

@@ -18,7 +18,7 @@ const PAIRS = [
   // Borders of controls, lines of plots.
   ['edge', 'panel', 3],
   ['edge', 'sunk', 3],
-  ...['s1', 's2', 's3', 's4', 's5'].map((front) => [front, 'panel', 3]),
+  ...['s1', 's2', 's3', 's4', 's5', 's6'].map((front) => [front, 'panel', 3]),
 ];
 
 function luminance(colour) {

@@ -79,7 +79,7 @@ class MockNode {
     upstream: 7_204,
     pushes: { keys: 1_203, mids: 84_022, room: 30_411, all: 6 },
     delivered: { direct: 90_144, room: 9_204_118, all: 71_204 },
-    dropped: { offline: 3_114, filtered: 402, expired: 0, slow: 87, closing: 5 },
+    dropped: { offline: 3_114, filtered: 402, expired: 0, slow: 87, closing: 5, collapsed: 31 },
     writes: 4_402_114,
     bytes_sent: 918_220_114,
   };

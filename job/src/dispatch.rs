@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use perseid_protocol::frame::kind;
-use perseid_protocol::push::{Delivery, Push, SessionAddr, Target, room_push};
+use perseid_protocol::push::{Delivery, Priority, Push, SessionAddr, Target, collapse_hash, room_push};
 use perseid_protocol::trace::{Open, SpanKind, Spans, Trace};
-use perseid_rpc::{PushMsg, PushType};
+use perseid_rpc::{PushMsg, PushPriority, PushType};
 use prost::Message;
 use thiserror::Error;
 
@@ -180,6 +180,7 @@ impl Dispatcher {
         let trace = Trace::from_record(&msg.trace);
         let trace_id = trace.map(|trace| tracing::field::display(trace.id));
         tracing::debug!(id = msg.id, trace = trace_id, op = msg.operation, keys, key, mids, mid, room = %msg.room, "push");
+        let (priority, collapse) = (priority_of(&msg), collapse_hash(&msg.collapse));
         let (keys, mids, room, speed) = (msg.keys, msg.mids, msg.room, msg.speed);
         let (id, before) = (msg.id, *counts);
         let span = self.begin(trace);
@@ -191,6 +192,8 @@ impl Dispatcher {
             from: msg.from,
             conv: 0,
             expires_at_ms: msg.expire_at_ms,
+            priority,
+            collapse,
             body: msg.msg,
             trace: span.as_ref().map(Open::context).or(trace),
             ..Push::default()
@@ -290,6 +293,15 @@ fn put_to_nodes(target: impl FnOnce() -> Target, push: Push, now_ms: u64, batche
         // A room that nobody is in.
         0 => counts.drop(DropReason::Offline, 1),
         count => counts.deliveries += count,
+    }
+}
+
+/// How much a record matters. A number that this version does not know is as most are: the push is one all the same.
+fn priority_of(msg: &PushMsg) -> Priority {
+    match PushPriority::try_from(msg.priority) {
+        Ok(PushPriority::High) => Priority::High,
+        Ok(PushPriority::Low) => Priority::Low,
+        Ok(PushPriority::Normal) | Err(_) => Priority::Normal,
     }
 }
 

@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use perseid_job::{Batches, Counts, Dead, Dispatcher, DropReason, Unheard};
 use perseid_protocol::frame::kind;
-use perseid_protocol::push::{Delivery, Target};
+use perseid_protocol::push::{Delivery, Priority, Target, collapse_hash};
 use perseid_protocol::room::room_hash;
 use perseid_protocol::trace::{Span, SpanId, Spans, Trace, TraceId, Value};
-use perseid_rpc::PushMsg;
+use perseid_rpc::{PushMsg, PushPriority};
 use prost::Message;
 use support::{Online, addr, to_keys};
 
@@ -141,6 +141,27 @@ fn what_makes_no_sense_is_said_to() {
         mutant[bit / 8] ^= 1 << (bit % 8);
         let _ = dispatch_bytes(&[0], mutant);
     }
+}
+
+#[test]
+fn what_matters_and_what_replaces_what_goes_along() {
+    let ways = [to_keys(&["a1"]), PushMsg { r#type: 1, room: "live://1".into(), ..PushMsg::default() }];
+    for way in ways.into_iter().chain([PushMsg { r#type: 2, ..PushMsg::default() }]) {
+        for (number, priority) in [
+            (PushPriority::Normal as i32, Priority::Normal),
+            (PushPriority::High as i32, Priority::High),
+            (PushPriority::Low as i32, Priority::Low),
+            (77, Priority::Normal),
+            (-1, Priority::Normal),
+        ] {
+            for collapse in ["", "score"] {
+                let outcome = dispatch(&[0], &PushMsg { priority: number, collapse: collapse.into(), ..way.clone() });
+                let push = &outcome.batches[0].1[0].push;
+                assert_eq!((push.priority, push.collapse), (priority, collapse_hash(collapse)), "{number} {collapse}");
+            }
+        }
+    }
+    assert_ne!(collapse_hash("score"), 0);
 }
 
 #[test]

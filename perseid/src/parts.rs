@@ -86,7 +86,7 @@ impl Parts {
             Drop::Offline => job.dropped(perseid_job::DropReason::Offline) + job.dropped(perseid_job::DropReason::NoLane),
             Drop::Expired => job.dropped(perseid_job::DropReason::Expired),
             Drop::Slow => job.dropped(perseid_job::DropReason::LaneFull) + job.dropped(perseid_job::DropReason::LaneBroken),
-            Drop::Filtered | Drop::Closing => 0,
+            Drop::Filtered | Drop::Closing | Drop::Collapsed => 0,
         };
         in_job + self.comet.dropped(reason) + self.sum(|metrics| &metrics.dropped[reason as usize])
     }

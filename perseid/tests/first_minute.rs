@@ -279,7 +279,7 @@ fn health_and_metrics_and_the_page() {
         ("/listen/ws/0", json!(server.ws.to_string())),
         ("/listen/http/0", json!(server.http.to_string())),
         ("/counters/delivered", json!({ "direct": 0, "room": 1, "all": 0 })),
-        ("/counters/dropped", json!({ "offline": 0, "filtered": 0, "expired": 0, "slow": 0, "closing": 0 })),
+        ("/counters/dropped", json!({ "offline": 0, "filtered": 0, "expired": 0, "slow": 0, "closing": 0, "collapsed": 0 })),
         ("/log/end", json!(1)),
         ("/log/poisoned", json!(null)),
     ] {

@@ -221,7 +221,7 @@ fn slow_reader(transport: Transport) {
     });
     let metrics = Metrics::of(&mut http);
     assert_eq!(metrics.dropped("slow"), (PUSHES - got) as u64);
-    for reason in ["offline", "filtered", "expired", "closing"] {
+    for reason in ["offline", "filtered", "expired", "closing", "collapsed"] {
         assert_eq!(metrics.dropped(reason), 0, "{reason}");
     }
     until_eq("nothing waits any more", &(0, 0), || (stat(&mut http, "/queued_bytes"), stat(&mut http, "/blocked")));

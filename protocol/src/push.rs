@@ -9,6 +9,29 @@ use crate::frame::{self, Extension, Header, VER_CLASSIC, VER_EXTENDED, kind};
 use crate::operation::op;
 use crate::trace::Trace;
 
+/// How much a push matters: what matters less is dropped first where not all can wait. It never changes the order of what is
+/// delivered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Priority {
+    /// Dropped before all others.
+    Low = 0,
+    /// As most.
+    #[default]
+    Normal = 1,
+    /// Dropped after all others.
+    High = 2,
+}
+
+impl Priority {
+    /// All of them, in the order in which they are dropped: that of their discriminants.
+    pub const ALL: [Self; 3] = [Self::Low, Self::Normal, Self::High];
+}
+
+/// What stands for a collapse key in [`Push::collapse`]: FNV-1a 64 of its bytes. An empty key is none: 0.
+pub fn collapse_hash(key: &str) -> u64 {
+    if key.is_empty() { 0 } else { crate::room::fnv1a_64(key).max(1) }
+}
+
 /// A push, ready to be framed. Shared by reference between all that it goes to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Push {
@@ -34,6 +57,10 @@ pub struct Push {
     pub flags: u16,
     /// Not delivered at or after this unix time, ms; 0 = never too late.
     pub expires_at_ms: u64,
+    /// Who is dropped for whom where not all can wait.
+    pub priority: Priority,
+    /// [`collapse_hash`] of the key by which a later push replaces this one where it still waits; 0: none does.
+    pub collapse: u64,
     /// Body of the frame.
     pub body: Bytes,
     /// The request that it belongs to, if its sender told.
@@ -162,11 +189,13 @@ pub enum Drop {
     Slow,
     /// The session was ending.
     Closing,
+    /// A later one with the same collapse key came before it was written.
+    Collapsed,
 }
 
 impl Drop {
     /// Every reason, in the order of their discriminants.
-    pub const ALL: [Self; 5] = [Self::Offline, Self::Filtered, Self::Expired, Self::Slow, Self::Closing];
+    pub const ALL: [Self; 6] = [Self::Offline, Self::Filtered, Self::Expired, Self::Slow, Self::Closing, Self::Collapsed];
 
     /// The word in metrics and answers.
     pub const fn word(self) -> &'static str {
@@ -176,6 +205,27 @@ impl Drop {
             Self::Expired => "expired",
             Self::Slow => "slow",
             Self::Closing => "closing",
+            Self::Collapsed => "collapsed",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_indexed_by_stands_at_its_discriminant() {
+        assert_eq!(Drop::ALL.map(|reason| reason as usize), [0, 1, 2, 3, 4, 5]);
+        assert_eq!(Priority::ALL.map(|priority| priority as usize), [0, 1, 2]);
+        assert!(Priority::ALL.is_sorted());
+    }
+
+    /// Comets of another version compare them.
+    #[test]
+    fn hashes_of_keys_never_change() {
+        for (key, hash) in [("", 0), ("a", 0xaf63_dc4c_8601_ec8c), ("foobar", 0x8594_4171_f739_67e8)] {
+            assert_eq!(collapse_hash(key), hash, "{key}");
         }
     }
 }

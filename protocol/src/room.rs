@@ -34,7 +34,11 @@ impl<'a> RoomId<'a> {
 
 /// `conv` of a room's frames: FNV-1a 64 of its id.
 pub fn room_hash(room_id: &str) -> u64 {
-    room_id.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3))
+    fnv1a_64(room_id)
+}
+
+pub(crate) fn fnv1a_64(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3))
 }
 
 #[cfg(test)]

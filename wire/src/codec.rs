@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use perseid_protocol::CloseReason;
-use perseid_protocol::push::{Delivery, Push, SessionAddr, Target};
+use perseid_protocol::push::{Delivery, Priority, Push, SessionAddr, Target};
 use perseid_protocol::trace::Trace;
 use perseid_rpc::cluster as rpc;
 
@@ -97,8 +97,24 @@ fn push_message(push: &Push) -> rpc::Push {
         conv_pos: push.conv_pos,
         cid: push.cid,
         flags: push.flags.into(),
+        priority: priority_number(push.priority),
+        collapse: push.collapse,
         trace: push.trace.map(|trace| Bytes::copy_from_slice(&trace.to_record())).unwrap_or_default(),
     }
+}
+
+/// As records of the log have it.
+fn priority_number(priority: Priority) -> u32 {
+    match priority {
+        Priority::Normal => 0,
+        Priority::High => 1,
+        Priority::Low => 2,
+    }
+}
+
+/// One that a later version may have is as most are.
+fn priority_of(number: u32) -> Priority {
+    Priority::ALL.into_iter().find(|known| priority_number(*known) == number).unwrap_or_default()
 }
 
 /// The deliveries of items, and how many made no sense: they say nothing, or name nobody.
@@ -122,6 +138,8 @@ pub(crate) fn deliveries(items: Vec<rpc::Item>, life: Life) -> (Vec<Delivery>, u
             conv_pos: push.conv_pos,
             cid: push.cid,
             flags: u16::try_from(push.flags).unwrap_or_default(),
+            priority: priority_of(push.priority),
+            collapse: push.collapse,
             trace: Trace::from_record(&push.trace),
         });
         match target {
@@ -169,6 +187,8 @@ mod tests {
                 from: 4,
                 conv: u64::MAX,
                 expires_at_ms: 6,
+                priority: if id == 1 { Priority::Low } else { Priority::High },
+                collapse: u64::MAX - id,
                 body: "body".into(),
                 trace: Trace::from_record(&[7; 25]),
                 ..Push::default()
@@ -187,6 +207,17 @@ mod tests {
         let (items, left_out) = items(&sent, life);
         assert_eq!((items.len(), left_out), (5, 0));
         assert_eq!(deliveries(items, life), (sent.to_vec(), 0));
+    }
+
+    /// Comets of an earlier version leave both out, those of a later one may know more.
+    #[test]
+    fn priorities_are_those_of_the_log_and_may_be_unknown() {
+        let known = [(0, Priority::Normal), (1, Priority::High), (2, Priority::Low)];
+        for (number, priority) in known {
+            assert_eq!((priority_of(number), priority_number(priority)), (priority, number));
+        }
+        assert_eq!([3, u32::MAX].map(priority_of), [Priority::Normal; 2]);
+        assert_eq!((rpc::Push::default().priority, rpc::Push::default().collapse), (0, 0));
     }
 
     #[test]

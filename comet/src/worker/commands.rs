@@ -11,6 +11,7 @@ use crate::broadcast::Broadcast;
 use crate::mailbox::Command;
 use crate::outbox::Way;
 use crate::slab::Key;
+use crate::terms::Terms;
 use crate::traced::Traced;
 
 impl Worker {
@@ -66,7 +67,8 @@ impl Worker {
         let encoding = slot.encoding();
         let mut gather = self.gathers.take(key);
         self.gather_outstanding(key, &mut gather);
-        gather.put(Way::Direct, push.expires_at_ms, |out| encoding.put_push(out, push));
+        let replaced = gather.put_push(Way::Direct, Terms::of(push), |out| encoding.put_push(out, push));
+        metrics.collapse(replaced);
         self.gathers.put_back(key, gather);
         self.gathers.trace(traced);
     }

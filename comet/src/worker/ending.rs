@@ -1,13 +1,12 @@
 //! The end of sessions: by us with a farewell, by the client, by the network, all of them in turn.
 
 use perseid_protocol::CloseReason;
-use perseid_protocol::push::Drop;
+use perseid_protocol::push::{Drop, Priority};
 use perseid_protocol::session::server::put_disconnect;
 
 use super::Worker;
 use crate::gather::Gather;
 use crate::net::websocket::encode;
-use crate::outbox::Way;
 use crate::session::{Wire, until_s};
 use crate::slab::Key;
 
@@ -65,10 +64,10 @@ impl Worker {
         if extended {
             let mut frame = Vec::new();
             put_disconnect(&mut frame, reason, message, retry_after_ms);
-            farewell.put(Way::Reply, 0, |out| encoding.put_frame(out, &frame));
+            farewell.put_reply(|out| encoding.put_frame(out, &frame));
         }
         if wire == Wire::WebSocket {
-            farewell.put(Way::Reply, 0, |out| encode::put_close(out, reason.code(), reason.word()));
+            farewell.put_reply(|out| encode::put_close(out, reason.code(), reason.word()));
         }
         self.close_within(key, &farewell, linger_ms, Some(reason));
     }
@@ -77,7 +76,7 @@ impl Worker {
     fn drop_queued(&mut self, key: Key) {
         self.leave_room(key);
         if let Some(outbox) = self.sessions.get_mut(key).and_then(|slot| slot.outbox.as_deref_mut()) {
-            let (frames, bytes) = outbox.drop_oldest(usize::MAX);
+            let (frames, bytes) = outbox.drop_pushes(usize::MAX, Priority::High);
             self.env.node.budget.sub(bytes);
             self.env.metrics.drop_pushes(Drop::Slow, frames as u64);
         }

@@ -10,7 +10,6 @@ use perseid_protocol::{CloseReason, Refusal};
 use super::Worker;
 use super::joining::Wish;
 use crate::link::{Answer, Ticket, Upstream};
-use crate::outbox::Way;
 use crate::session::{Asked, Input, Membership, REPLIES_BYTES_MAX};
 use crate::slab::Key;
 use crate::users::Sent;
@@ -123,7 +122,7 @@ impl Worker {
     pub(super) fn reply(&mut self, key: Key, reply: ReplyTo, ext: Extension, body: &[u8]) {
         if let Some(slot) = self.sessions.get_mut(key) {
             let encoding = slot.encoding();
-            self.replies.put(Way::Reply, 0, |out| encoding.put_reply(out, reply, ext, body));
+            self.replies.put_reply(|out| encoding.put_reply(out, reply, ext, body));
         }
     }
 
@@ -133,7 +132,7 @@ impl Worker {
             let encoding = slot.encoding();
             let mut error = Vec::new();
             put_refusal(&mut error, request, refusal, message, None);
-            self.replies.put(Way::Reply, 0, |out| encoding.put_frame(out, &error));
+            self.replies.put_reply(|out| encoding.put_frame(out, &error));
         }
     }
 

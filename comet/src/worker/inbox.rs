@@ -10,7 +10,6 @@ use perseid_protocol::session::stored::Inbox;
 
 use super::Worker;
 use crate::link::Greeting;
-use crate::outbox::Way;
 use crate::slab::Key;
 use crate::traced::Traced;
 
@@ -63,7 +62,7 @@ impl Worker {
         if slot.rules.inbox() == Inbox::Live && slot.inbox_pos > greeting.head {
             let (encoding, head) = (slot.encoding(), Extension { pos: slot.inbox_pos, ..Extension::default() });
             self.env.metrics.heads.inc();
-            self.replies.put(Way::Reply, 0, |out| encoding.put_head(out, head));
+            self.replies.put_reply(|out| encoding.put_head(out, head));
         }
     }
 
@@ -143,7 +142,7 @@ impl Worker {
         let encoding = slot.encoding();
         self.env.metrics.heads.inc();
         let mut gather = self.gathers.take(key);
-        gather.put(Way::Reply, 0, |out| encoding.put_head(out, hint));
+        gather.put_reply(|out| encoding.put_head(out, hint));
         self.gathers.put_back(key, gather);
     }
 

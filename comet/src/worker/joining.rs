@@ -10,7 +10,6 @@ use super::Worker;
 use super::writing::finish_torn_frame;
 use crate::link::{Answer, RoomTail, RoomTicket};
 use crate::metrics::Recovery;
-use crate::outbox::Way;
 use crate::room::{Audience, Member};
 use crate::session::{Asked, Entering};
 use crate::slab::Key;
@@ -201,7 +200,7 @@ impl Worker {
         // A client takes each as it takes a push.
         while let Ok(Some(frame)) = frame::decode(frames, SERVER_FRAME_BYTES_MAX) {
             let (bytes, rest) = frames.split_at(frame.len);
-            self.replies.put(Way::Reply, 0, |out| encoding.put_frame(out, bytes));
+            self.replies.put_reply(|out| encoding.put_frame(out, bytes));
             frames = rest;
         }
     }

@@ -11,7 +11,6 @@ use crate::config::Config;
 use crate::gather::Gather;
 use crate::net::websocket::handshake::{Handshake, parse_upgrade};
 use crate::net::websocket::{Limits, Message, Opcode, Violation, encode};
-use crate::outbox::Way;
 use crate::session::{Failed, Wire};
 use crate::slab::Key;
 use crate::users::Sent;
@@ -173,7 +172,7 @@ impl Worker {
                 if let Err(denial) = self.welcome(key, &accept.headers) {
                     return self.refuse_upgrade(key, &denial.response(PATH));
                 }
-                self.replies.put(Way::Reply, 0, |out| accept.put_response(out));
+                self.replies.put_reply(|out| accept.put_response(out));
                 let used = accept.consumed;
                 if let Some(slot) = self.sessions.get_mut(key) {
                     slot.wire = Wire::WebSocket;
@@ -190,7 +189,7 @@ impl Worker {
     fn refuse_upgrade(&mut self, key: Key, response: &[u8]) {
         self.env.metrics.upgrades_refused.inc();
         let mut farewell = Gather::default();
-        farewell.put_bytes(Way::Reply, 0, response);
+        farewell.put_reply(|out| out.extend_from_slice(response));
         self.close(key, &farewell);
     }
 
@@ -238,11 +237,11 @@ impl Worker {
         self.keep_echo_alive(key);
         match message {
             Message::Ping(_) if !self.is_within(key, Sent::Frames, 1) => {}
-            Message::Ping(payload) => self.replies.put(Way::Reply, 0, |out| encode::put_frame(out, Opcode::Pong, payload)),
+            Message::Ping(payload) => self.replies.put_reply(|out| encode::put_frame(out, Opcode::Pong, payload)),
             Message::Pong(_) => {}
             Message::Close { code, .. } => {
                 let mut farewell = Gather::default();
-                farewell.put(Way::Reply, 0, |out| match code {
+                farewell.put_reply(|out| match code {
                     Some(code) => encode::put_close(out, code, ""),
                     None => encode::put_frame(out, Opcode::Close, &[]),
                 });
@@ -274,7 +273,7 @@ impl Worker {
     }
 
     fn echo(&mut self, opcode: Opcode, payload: &[u8]) {
-        self.replies.put(Way::Reply, 0, |out| encode::put_frame(out, opcode, payload));
+        self.replies.put_reply(|out| encode::put_frame(out, opcode, payload));
     }
 
     /// A message holds whole frames: what is left of one waits for its turn, or is a frame cut off for ever.
@@ -303,7 +302,7 @@ impl Worker {
     fn end_violation(&mut self, key: Key, violation: Violation) {
         self.env.metrics.end(CloseReason::BadFrame);
         let mut farewell = Gather::default();
-        farewell.put(Way::Reply, 0, |out| encode::put_close(out, violation.close_code, violation.reason));
+        farewell.put_reply(|out| encode::put_close(out, violation.close_code, violation.reason));
         self.close(key, &farewell);
     }
 

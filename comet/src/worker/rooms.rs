@@ -7,6 +7,7 @@ use std::time::Instant;
 use perseid_protocol::push::{Drop, Push};
 
 use super::commands::unix_ms;
+use super::lagging::{Losers, limit_lag, replace_in_room, shorten};
 use super::secure::send;
 use super::writing::finish_torn_frame;
 use super::{Env, Worker};
@@ -15,9 +16,10 @@ use crate::encoding::ENCODINGS;
 use crate::metrics::Limit;
 use crate::net::sys;
 use crate::ring::ByteRing;
-use crate::room::{Audience, Member, Room, Turn, rest_us};
+use crate::room::{Member, Room, Turn, rest_us};
 use crate::session::Membership;
 use crate::slab::{Key, Slab};
+use crate::terms::Terms;
 use crate::traced::Traced;
 
 /// Sockets written to before others get their turn.
@@ -25,7 +27,7 @@ const SLICE_SOCKETS: usize = 128;
 /// The same in time, µs; looked at every 16 sockets.
 const SLICE_US: u128 = 500;
 
-type Sessions = Slab<crate::session::Slot>;
+pub(super) type Sessions = Slab<crate::session::Slot>;
 
 impl Worker {
     /// Makes a session a member of `name`; what is pushed from now on reaches it. `false` (and counted): the room is new, and
@@ -162,7 +164,11 @@ impl Worker {
             let members: usize = room.audiences.iter().flatten().map(|audience| audience.members.len()).sum();
             return self.env.metrics.drop_pushes(Drop::Expired, members as u64);
         }
-        self.env.node.budget.add(room.push(push, arrival));
+        let terms = Terms::of(push);
+        if terms.collapse != 0 {
+            replace_in_room(&self.env, &mut self.sessions, room, terms.collapse);
+        }
+        self.env.node.budget.add(room.push(push, terms, arrival));
         if let Some(traced) = traced {
             traced.add(room.audiences.iter().flatten().map(|audience| audience.members.len()).sum());
             room.passing.add(traced, room.pass.running);
@@ -406,49 +412,6 @@ fn begin_pass(room: &mut Room, now_us: u64) {
     if !room.pass.running {
         room.pass = crate::room::Pass { running: true, started_us: now_us, ..crate::room::Pass::default() };
     }
-}
-
-/// Who may lose frames when a ring is shortened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Losers {
-    All,
-    /// Only those whose sockets are full: what the others are about to get is not the reason why the node is.
-    Blocked,
-}
-
-/// Shortens a ring that is over its bound: who still needs what goes loses it.
-fn shorten(env: &Env, sessions: &mut Sessions, audience: &mut Audience, bytes_max: usize, losers: Losers) {
-    // A quarter at a time, so that looking at all members is rare.
-    let keep = audience.ring.head() - (bytes_max - bytes_max / 4) as u64;
-    let to = audience.ring.boundary_at_or_after(keep);
-    for member in audience.members.iter_mut().filter(|member| member.cursor < to) {
-        if member.blocked || losers == Losers::All {
-            skip(env, sessions, &audience.ring, member, to);
-        }
-    }
-    let needed = audience.ring.boundary_at_or_before(audience.lowest_cursor());
-    env.node.budget.sub(audience.ring.trim(to.min(needed)));
-}
-
-/// Bounds what waits for one member whose socket is full.
-fn limit_lag(env: &Env, sessions: &mut Sessions, ring: &ByteRing, member: &mut Member) {
-    let (head, max) = (ring.head(), env.config.session_bytes_max as u64);
-    if head - member.cursor > max {
-        skip(env, sessions, ring, member, ring.boundary_at_or_after(head - max / 2));
-    }
-}
-
-/// Takes from a member what lies before `to`, counted; a frame that is half written is finished.
-fn skip(env: &Env, sessions: &mut Sessions, ring: &ByteRing, member: &mut Member, to: u64) {
-    let Some(slot) = sessions.get_mut(member.session) else { return };
-    let mut outbox = slot.outbox.as_deref_mut();
-    finish_torn_frame(env, outbox.as_deref_mut(), ring, member);
-    let lost = ring.frames_between(member.cursor, to) as u64;
-    env.metrics.drop_pushes(Drop::Slow, lost);
-    if let Some(outbox) = outbox {
-        outbox.dropped += lost;
-    }
-    member.cursor = member.cursor.max(to);
 }
 
 // A pass walks over the encodings by index.

@@ -10,7 +10,6 @@ use super::Worker;
 use crate::encoding::Encoding;
 use crate::gather::Gather;
 use crate::link::{Answer, Stored, StoredOutcome, StoredRefusal, StoredReply, StoredTicket};
-use crate::outbox::Way;
 use crate::session::Failed;
 use crate::slab::Key;
 use crate::unanswered::is_send;
@@ -134,7 +133,7 @@ impl Worker {
                     if before != after && slot.inbox_pos > reply.ext.pos {
                         let head = Extension { pos: slot.inbox_pos, ..Extension::default() };
                         self.env.metrics.heads.inc();
-                        gather.put(Way::Reply, 0, |out| encoding.put_head(out, head));
+                        gather.put_reply(|out| encoding.put_head(out, head));
                     }
                 }
             }
@@ -162,7 +161,7 @@ fn has_failed(header: &Header, outcome: &StoredOutcome) -> bool {
 
 fn put_reply(gather: &mut Gather, encoding: Encoding, request: &Header, reply: &StoredReply) {
     let to = ReplyTo { ver: request.ver, op: request.op + 1, seq: request.seq, extended: true };
-    gather.put(Way::Reply, 0, |out| encoding.put_reply(out, to, reply.ext, &reply.body));
+    gather.put_reply(|out| encoding.put_reply(out, to, reply.ext, &reply.body));
 }
 
 fn put_error(gather: &mut Gather, encoding: Encoding, request: &Header, refused: &StoredRefusal) {
@@ -170,5 +169,5 @@ fn put_error(gather: &mut Gather, encoding: Encoding, request: &Header, refused:
     let detail = detail.map(|(epoch, floor, head)| InboxSpan { epoch, floor, head });
     let mut error = Vec::new();
     put_refusal_at(&mut error, request, *refusal, message, *retry_after_ms, detail);
-    gather.put(Way::Reply, 0, |out| encoding.put_frame(out, &error));
+    gather.put_reply(|out| encoding.put_frame(out, &error));
 }

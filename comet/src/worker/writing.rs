@@ -7,10 +7,11 @@ use super::commands::unix_ms;
 use super::secure::{Sent, send};
 use super::{Env, Worker, token};
 use crate::gather::Gather;
-use crate::outbox::{Outbox, QueuedFrame, Way, Ways};
+use crate::outbox::{Outbox, Way, Ways};
 use crate::ring::ByteRing;
 use crate::room::Member;
 use crate::slab::Key;
+use crate::terms::Terms;
 
 /// How a write ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +51,8 @@ impl Worker {
             } else if push.expires_at_ms != 0 && push.is_expired(unix_ms()) {
                 metrics.drop_pushes(Drop::Expired, 1);
             } else {
-                gather.put(Way::All, push.expires_at_ms, |out| encoding.put_push(out, push));
+                let replaced = gather.put_push(Way::All, Terms::of(push), |out| encoding.put_push(out, push));
+                metrics.collapse(replaced);
                 if let Some(traced) = &broadcast.traced {
                     traced.add(1);
                 }
@@ -111,34 +113,6 @@ impl Worker {
         }
     }
 
-    /// Queues whole frames behind what waits already; the first `sent` bytes are on their way.
-    fn queue(&mut self, key: Key, gather: &Gather, sent: usize) {
-        let Some(slot) = self.sessions.get_mut(key) else { return };
-        let encoding = slot.encoding();
-        let Some(outbox) = slot.outbox.as_deref_mut() else { return };
-        if let Some(membership) = slot.membership
-            && let Some(Some(room)) = self.rooms.get_mut(membership.room() as usize)
-            && let Some(audience) = &mut room.audiences[encoding.index()]
-            && let Some(member) = audience.members.get_mut(membership.member as usize)
-        {
-            finish_torn_frame(&self.env, Some(outbox), &audience.ring, member);
-        }
-        let mut start = 0;
-        for frame in &gather.frames {
-            let end = start + frame.len;
-            if end <= sent {
-                // Written.
-            } else if start < sent {
-                outbox.push_rest(&gather.bytes[sent..end], frame.way);
-                self.env.node.budget.add(end - sent);
-            } else if has_room(&self.env, outbox, frame) {
-                outbox.push(&gather.bytes[start..end], *frame);
-                self.env.node.budget.add(frame.len);
-            }
-            start = end;
-        }
-    }
-
     /// The socket takes bytes again.
     pub(super) fn handle_writable(&mut self, key: Key) {
         self.write_on(key);
@@ -184,7 +158,7 @@ impl Worker {
         let encoding = slot.encoding();
         for hint in slot.outbox.as_deref_mut().into_iter().flat_map(Outbox::take_owed) {
             self.env.metrics.heads.inc();
-            gather.put(Way::Reply, 0, |out| encoding.put_head(out, hint));
+            gather.put_reply(|out| encoding.put_head(out, hint));
         }
     }
 
@@ -314,50 +288,13 @@ fn gather_ring(env: &Env, ring: &ByteRing, member: &mut Member, end: u64, gather
     }
     let mut start = member.cursor;
     for frame in ring.frames_after(member.cursor).take_while(|frame| frame.end <= end) {
-        if frame.expires_at_ms != 0 && unix_ms() >= frame.expires_at_ms {
+        if frame.terms.expires_at_ms != 0 && frame.terms.is_expired(unix_ms()) {
             env.metrics.drop_pushes(Drop::Expired, 1);
         } else {
-            gather.put_bytes(Way::Room, frame.expires_at_ms, ring.bytes_between(start, frame.end));
+            let bytes = ring.bytes_between(start, frame.end);
+            env.metrics.collapse(gather.put_push(Way::Room, frame.terms, |out| out.extend_from_slice(bytes)));
         }
         start = frame.end;
     }
     member.cursor = end;
-}
-
-/// Whether an outbox takes a frame. A push may find no room even when others have made way for it: it is counted then.
-fn has_room(env: &Env, outbox: &mut Outbox, frame: &QueuedFrame) -> bool {
-    let fits = frame.way == Way::Reply || outbox.has_lost() && frame.way == Way::Inbox || make_room(env, outbox, frame.len);
-    // What comes behind a lost message can't be applied: its client reads all of it, once it can.
-    let lost = frame.way == Way::Inbox && outbox.has_lost();
-    if lost {
-        outbox.lose(frame.pos);
-        env.metrics.drop_pushes(Drop::Slow, 1);
-    } else if !fits {
-        outbox.dropped += 1;
-        env.metrics.drop_pushes(Drop::Slow, 1);
-    }
-    fits && !lost
-}
-
-/// Makes room in an outbox: messages of the inbox go first, because they can be read again, then the oldest pushes.
-fn make_room(env: &Env, outbox: &mut Outbox, len: usize) -> bool {
-    let max = env.config.session_bytes_max;
-    let fits = |outbox: &Outbox| outbox.len() + len <= max && !env.node.budget.is_over_with(len);
-    if fits(outbox) {
-        return true;
-    }
-    let (frames, bytes) = outbox.drop_inbox();
-    count_slow(env, frames, bytes);
-    if fits(outbox) {
-        return true;
-    }
-    // A quarter at a time: what is dropped has to be copied around.
-    let (frames, bytes) = outbox.drop_oldest(len.max(max / 4));
-    count_slow(env, frames, bytes);
-    fits(outbox)
-}
-
-fn count_slow(env: &Env, frames: usize, bytes: usize) {
-    env.node.budget.sub(bytes);
-    env.metrics.drop_pushes(Drop::Slow, frames as u64);
 }

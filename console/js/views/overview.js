@@ -14,7 +14,7 @@ const PLOTS = {
   delivered: { series: ['direct', 'room', 'all'], pick: ({ rates }) => rates?.delivered ?? null, say: format.rate },
   pushes: { series: ['mids', 'room', 'keys', 'all'], pick: ({ rates }) => rates?.pushes ?? null, say: format.rate },
   dropped: {
-    series: ['offline', 'filtered', 'expired', 'slow', 'closing'],
+    series: ['offline', 'filtered', 'expired', 'slow', 'closing', 'collapsed'],
     pick: ({ rates }) => rates?.dropped ?? null,
     say: format.rate,
     sparse: true,

@@ -128,6 +128,7 @@ export const EN = {
   'series.expired': 'expired',
   'series.slow': 'slow',
   'series.closing': 'closing',
+  'series.collapsed': 'collapsed',
   'series.sent': 'sent',
   'series.received': 'received',
   'series.request': 'HTTP request',

@@ -128,6 +128,7 @@ export const ZH = {
   'series.expired': '已过期',
   'series.slow': '消费过慢',
   'series.closing': '关闭中',
+  'series.collapsed': '已被替换',
   'series.sent': '发送',
   'series.received': '接收',
   'series.request': 'HTTP 请求',

@@ -52,10 +52,11 @@ pub(super) struct Message {
     /// Not delivered at or after this time, ms from acceptance; without it the push is never too late.
     #[schema(minimum = 1)]
     ttl_ms: Option<u64>,
-    /// Where not all can be delivered at once; default `normal`.
+    /// Where not all can wait for a slow session, `low` is dropped first and `high` last; it never changes the order. Default
+    /// `normal`.
     priority: Option<Priority>,
-    /// 1 to 64 bytes: a later push to the same target with the same key replaces this one, where it was not delivered yet. Only
-    /// for what is not stored.
+    /// 1 to 64 bytes, no control characters: a later push to the same target (`mids` or `keys`, the room, or `all`) with the same
+    /// key replaces this one, where it was not delivered yet. Only for what is not stored.
     collapse: Option<String>,
     /// Only with `all`: sessions per second; 0 or none is as fast as it goes.
     #[schema(maximum = 2147483647)]

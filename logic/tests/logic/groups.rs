@@ -191,6 +191,13 @@ fn inboxes() -> Vec<Step> {
         (
             "POST",
             "/v1/messages",
+            r#"{"to":{"group":9},"body":"c","collapse":"k"}"#,
+            push(To::Group("9".into()), v1::PushRequest { collapse: Some("k".into()), ..text("c") }),
+            "BAD_REQUEST",
+        ),
+        (
+            "POST",
+            "/v1/messages",
             r#"{"to":{"mids":[7]},"body":"c","store":true,"from":"9223372036854775808"}"#,
             notice(&[7], v1::PushRequest { from: Some(1 << 63), ..text("c") }),
             "BAD_REQUEST",

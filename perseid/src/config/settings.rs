@@ -76,11 +76,12 @@ settings! {
         message_bytes_max: usize = "1MiB", bytes(512, 16 * MIB), Reload;
         /// The most fragments that one WebSocket message may come in.
         fragments_max: u32 = "4096", count(1, 1_000_000), Reload;
-        /// The most that may wait for one slow session; above it its oldest pushes are dropped, and
-        /// counted. A session that stays slow is closed (`write_stall_ms`).
+        /// The most that may wait for one slow session; above it pushes are dropped, those of low
+        /// priority first and of them the oldest, and counted. A session that stays slow is closed
+        /// (`write_stall_ms`).
         session_bytes_max: usize = "4MiB", bytes(KIB, GIB), Reload;
         /// The most that may wait for all sessions of this process, half-read input included; above
-        /// it the oldest pushes of slow sessions are dropped, and counted.
+        /// it pushes of slow sessions are dropped in the same order, and counted.
         node_bytes_max: usize = "512MiB", bytes(MIB, TIB), Restart;
         /// How many sessions a second are told to leave when the node shuts down or drains.
         drain_rate: u32 = "5000", integer(1, 1_000_000, "per second"), Reload;

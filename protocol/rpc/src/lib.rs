@@ -59,15 +59,15 @@ pub enum PushType {
     Broadcast = 2,
 }
 
-/// How much a push matters, where not all can be delivered at once.
+/// How much a push matters, where not all can wait: who is dropped first. Never the order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, prost::Enumeration)]
 #[repr(i32)]
 pub enum PushPriority {
     /// As most.
     Normal = 0,
-    /// Before others.
+    /// Dropped after others.
     High = 1,
-    /// After others.
+    /// Dropped before others.
     Low = 2,
 }
 
