@@ -140,6 +140,8 @@ pub(crate) struct Worker {
     broken: Vec<Key>,
     /// The same, and those whose socket was found full (`true`), until the slice has ended.
     broken_or_full: Vec<(Key, bool)>,
+    /// Sessions too far behind in their rooms, whose outboxes are to decide what goes.
+    lagging: Vec<Key>,
     drain: Option<ending::Drain>,
     stopping: bool,
     /// Most sessions since memory was last given back.
@@ -189,6 +191,7 @@ impl Worker {
             requests_asked: 0,
             broken: Vec::new(),
             broken_or_full: Vec::new(),
+            lagging: Vec::new(),
             drain: None,
             stopping: false,
             peak_sessions: 0,

@@ -68,7 +68,7 @@ impl Worker {
         let mut gather = self.gathers.take(key);
         self.gather_outstanding(key, &mut gather);
         let replaced = gather.put_push(Way::Direct, Terms::of(push), |out| encoding.put_push(out, push));
-        metrics.collapse(replaced);
+        self.env.metrics.collapse(replaced);
         self.gathers.put_back(key, gather);
         self.gathers.trace(traced);
     }

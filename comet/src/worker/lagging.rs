@@ -2,14 +2,14 @@
 
 use perseid_protocol::push::{Drop, Priority};
 
-use super::Env;
-use super::commands::unix_ms;
-use super::queueing::{queue_frame, replace};
+use super::queueing::replace;
 use super::rooms::Sessions;
 use super::writing::finish_torn_frame;
-use crate::outbox::{Outbox, QueuedFrame, Way};
+use super::{Env, Worker};
+use crate::outbox::Way;
 use crate::ring::{ByteRing, RingFrame};
 use crate::room::{Audience, Member, Room};
+use crate::slab::Key;
 use crate::terms::Shares;
 
 /// Who may lose frames when a ring is shortened.
@@ -34,8 +34,15 @@ pub(super) fn replace_in_room(env: &Env, sessions: &mut Sessions, room: &mut Roo
     }
 }
 
-/// Shortens a ring that is over its bound: who still needs what goes loses it.
-pub(super) fn shorten(env: &Env, sessions: &mut Sessions, audience: &mut Audience, bytes_max: usize, losers: Losers) {
+/// Shortens a ring that is over its bound: who still needs what goes loses it. `lagging` is who is to be handed what waits for it.
+pub(super) fn shorten(
+    env: &Env,
+    sessions: &mut Sessions,
+    audience: &mut Audience,
+    bytes_max: usize,
+    losers: Losers,
+    lagging: &mut Vec<Key>,
+) {
     if losers == Losers::All && audience.ring.is_ranked() {
         return shorten_by_priority(env, sessions, audience, bytes_max);
     }
@@ -43,7 +50,7 @@ pub(super) fn shorten(env: &Env, sessions: &mut Sessions, audience: &mut Audienc
     let to = audience.ring.boundary_at_or_after(keep);
     for member in audience.members.iter_mut().filter(|member| member.cursor < to) {
         if member.blocked || losers == Losers::All {
-            skip(env, sessions, &audience.ring, member, to);
+            skip(env, sessions, &audience.ring, member, to, lagging);
         }
     }
     trim(env, audience, to);
@@ -113,42 +120,40 @@ fn finish_torn_frames(env: &Env, sessions: &mut Sessions, ring: &ByteRing, membe
     true
 }
 
-/// Bounds what waits for one member whose socket is full.
-pub(super) fn limit_lag(env: &Env, sessions: &mut Sessions, ring: &ByteRing, member: &mut Member) {
+/// Bounds what waits for one member whose socket is full; `lagging` is who is to be handed what waits for it.
+pub(super) fn limit_lag(env: &Env, sessions: &mut Sessions, ring: &ByteRing, member: &mut Member, lagging: &mut Vec<Key>) {
     let (head, max) = (ring.head(), env.config.session_bytes_max as u64);
     if head - member.cursor > max {
-        skip(env, sessions, ring, member, ring.boundary_at_or_after(head - max / 2));
+        skip(env, sessions, ring, member, ring.boundary_at_or_after(head - max / 2), lagging);
     }
 }
 
 /// Takes from a member what lies before `to`, counted; a frame that is half written is finished. Where some frames matter more
-/// than others its queue decides which.
-fn skip(env: &Env, sessions: &mut Sessions, ring: &ByteRing, member: &mut Member, to: u64) {
+/// than others its outbox is to decide which.
+fn skip(env: &Env, sessions: &mut Sessions, ring: &ByteRing, member: &mut Member, to: u64, lagging: &mut Vec<Key>) {
     let Some(slot) = sessions.get_mut(member.session) else { return };
-    let mut outbox = slot.outbox.as_deref_mut();
-    finish_torn_frame(env, outbox.as_deref_mut(), ring, member);
-    if let Some(outbox) = outbox.filter(|_| ring.is_ranked()) {
-        return queue_ring(env, outbox, ring, member);
+    let outbox = slot.outbox.as_deref_mut();
+    if ring.is_ranked() && outbox.is_some() && !member.held {
+        return lagging.push(member.session);
     }
+    finish_torn_frame(env, outbox, ring, member);
     let lost = ring.frames_between(member.cursor, to) as u64;
     env.metrics.drop_pushes(Drop::Slow, lost);
     member.cursor = member.cursor.max(to);
     note_lost(sessions, member, lost);
 }
 
-/// Queues all that the ring holds for a member.
-fn queue_ring(env: &Env, outbox: &mut Outbox, ring: &ByteRing, member: &mut Member) {
-    let mut start = member.cursor;
-    for RingFrame { end, terms, .. } in ring.frames_after(start).copied() {
-        if terms.expires_at_ms != 0 && terms.is_expired(unix_ms()) {
-            env.metrics.drop_pushes(Drop::Expired, 1);
-        } else {
-            let bytes = ring.bytes_between(start, end);
-            queue_frame(env, outbox, bytes, &QueuedFrame { len: bytes.len(), way: Way::Room, terms, pos: 0 });
+impl Worker {
+    /// Hands what waits in rings to the outboxes of those who lag too far behind: there priority decides.
+    pub(super) fn settle_lagging(&mut self) {
+        for key in std::mem::take(&mut self.lagging) {
+            let mut gather = std::mem::take(&mut self.gather);
+            gather.clear();
+            self.gather_outstanding(key, &mut gather);
+            self.write(key, &gather);
+            self.gather = gather;
         }
-        start = end;
     }
-    member.cursor = start;
 }
 
 /// A blocked session that loses pushes may have to go.

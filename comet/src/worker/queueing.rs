@@ -38,7 +38,7 @@ impl Worker {
 }
 
 /// Queues a whole frame, instead of the one that it replaces; or drops it, counted.
-pub(super) fn queue_frame(env: &Env, outbox: &mut Outbox, bytes: &[u8], frame: &QueuedFrame) {
+fn queue_frame(env: &Env, outbox: &mut Outbox, bytes: &[u8], frame: &QueuedFrame) {
     if frame.terms.collapse != 0 {
         replace(env, outbox, frame.way, frame.terms.collapse);
     }

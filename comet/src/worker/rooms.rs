@@ -177,11 +177,12 @@ impl Worker {
             let len = audience.ring.len();
             let bytes_max = self.env.config.room.ring_bytes_max;
             if len > bytes_max {
-                shorten(&self.env, &mut self.sessions, audience, bytes_max, Losers::All);
+                shorten(&self.env, &mut self.sessions, audience, bytes_max, Losers::All, &mut self.lagging);
             } else if self.env.node.budget.is_over() {
-                shorten(&self.env, &mut self.sessions, audience, len / 2, Losers::Blocked);
+                shorten(&self.env, &mut self.sessions, audience, len / 2, Losers::Blocked, &mut self.lagging);
             }
         }
+        self.settle_lagging();
         self.schedule(index);
     }
 
@@ -227,6 +228,7 @@ impl Worker {
         let cpu_before = sys::thread_cpu_ns();
         let ended =
             if self.broadcasts.is_empty() { self.write_slice(index, now_us) } else { self.write_careful_slice(index, now_us) };
+        self.settle_lagging();
         let cpu_ns = sys::thread_cpu_ns().saturating_sub(cpu_before);
         let Some(Some(room)) = self.rooms.get_mut(index as usize) else { return true };
         room.pass.cpu_ns += cpu_ns;
@@ -260,7 +262,7 @@ impl Worker {
                 continue;
             }
             if member.blocked || member.held {
-                limit_lag(env, &mut self.sessions, ring, member);
+                limit_lag(env, &mut self.sessions, ring, member, &mut self.lagging);
                 continue;
             }
             writes += 1;
@@ -326,7 +328,7 @@ impl Worker {
             let Some(audience) = &mut room.audiences[encoding] else { continue };
             let (ring, member) = (&audience.ring, &mut audience.members[at]);
             if member.blocked || member.held {
-                limit_lag(&self.env, &mut self.sessions, ring, member);
+                limit_lag(&self.env, &mut self.sessions, ring, member, &mut self.lagging);
             } else {
                 let member = *member;
                 gather.clear();
