@@ -58,9 +58,15 @@ fn of_what_waits_for_a_full_socket_the_newest_is_left() {
     for wire in WIRES {
         let mut client = stuck(&test, wire);
         let before = test.dropped(Drop::Collapsed);
-        let key = |push| test.push_key("k", push);
-        let room = |push| test.push_room(ROOM, push);
-        let all = |push| test.push_all(0, push);
+        let addr = test.addr("k");
+        // Each is where it waits before the next one comes.
+        let put = |delivery| {
+            test.deliver(vec![delivery]);
+            test.settle(addr);
+        };
+        let key = |push| put(to_session(addr, push));
+        let room = |push| put(to_room(ROOM, push));
+        let all = |push| put(to_all(0, push));
         key(keyed(1, "key 1 old"));
         room(keyed(1, "room 1 old"));
         all(keyed(1, "all 1 old"));
@@ -73,7 +79,6 @@ fn of_what_waits_for_a_full_socket_the_newest_is_left() {
         room(keyed(1, "room 1 new"));
         key(keyed(0, "none"));
         key(keyed(0, "the last"));
-        test.settle(test.addr("k"));
         let texts = read_up_to(&mut client, "the last");
         let wanted = ["key 2", "none", "room 2", "key 1 new", "all 1 new", "room 1 new", "none", "the last"].map(str::to_owned);
         assert_eq!(texts, wanted, "{wire:?}");
