@@ -15,6 +15,7 @@ mod shared;
 mod store;
 #[cfg(test)]
 mod tests;
+mod torn;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};

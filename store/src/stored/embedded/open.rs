@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::base::{Disk, is_of_disk};
 use super::config::{DiskUse, EmbeddedConfig, OpenError};
+use super::torn::cut_newest_journal;
 use crate::stored::config::StoredConfig;
 use crate::stored::conv_bucket::ConvBucket;
 use crate::stored::engine::Buckets;
@@ -46,7 +47,12 @@ pub(super) fn open(config: &EmbeddedConfig, stored: &Arc<StoredConfig>) -> Resul
 pub(super) fn open_folder(config: &EmbeddedConfig, stored: &Arc<StoredConfig>) -> Result<Opened, OpenError> {
     let folder = config.folder.clone();
     let asked = (config.disk_fault)(DiskUse::Open).map_err(fjall::Error::from);
-    let disk = asked.and_then(|()| Disk::open(&folder, config)).map_err(|error| classify(&folder, &error))?;
+    let opened = asked.and_then(|()| match Disk::open(&folder, config) {
+        // Once: a loss of power leaves no more than that.
+        Err(fjall::Error::JournalRecovery(_)) if cut_newest_journal(&folder)? => Disk::open(&folder, config),
+        opened => opened,
+    });
+    let disk = opened.map_err(|error| classify(&folder, &error))?;
     let disk = Arc::new(disk);
     let unreadable = |broken: Broken| match disk.has_failed() {
         true => OpenError::Disk { folder: folder.clone(), why: broken.0 },

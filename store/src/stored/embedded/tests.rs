@@ -1,5 +1,7 @@
 //! A disk that fails, a folder that can't be read, too much that is not committed.
 
+mod torn;
+
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -44,8 +46,12 @@ fn prepare(store: &EmbeddedStore) {
 
 /// A message at this offset, from 1 to 2.
 fn say(store: &EmbeddedStore, offset: u64) -> Result<u64, StepError> {
+    say_with(store, offset, Bytes::from(vec![b'x'; 1_000]))
+}
+
+fn say_with(store: &EmbeddedStore, offset: u64, body: Bytes) -> Result<u64, StepError> {
     let (id, ts_ms, from, idem, hash) = (offset, 1_000, 1, offset, 1);
-    let change = Change::Message { op: 4, quiet: false, body: Bytes::from(vec![b'x'; 1_000]) };
+    let change = Change::Message { op: 4, quiet: false, body };
     let op = ConvOp { offset, conv: CHAT, id, ts_ms, from, idem, hash, expires_at_ms: 0, change };
     let boot = now(store.load(0)).unwrap().boot;
     let step = Step { partition: 0, bucket: 0, boot, prev: offset - 1, last: offset, items: vec![op] };
