@@ -16,10 +16,10 @@ use perseid_log::{EmbeddedConfig, EmbeddedLog, EventLog, Topic};
 use perseid_protocol::operation::op;
 use perseid_protocol::push::Target;
 use perseid_rpc::log_record::Body;
-use perseid_rpc::{DirectMessage, GroupChange, GroupMessage, LogRecord, RoomMessage};
+use perseid_rpc::{DirectMessage, GroupChange, GroupChangeKind, GroupMessage, LogRecord, RoomMessage};
 use perseid_store::stored::conv::Conv;
 use perseid_store::stored::read::{Reserve, Reserved};
-use perseid_store::stored::testing::Fate;
+use perseid_store::stored::testing::{Call, Fate};
 use perseid_store::stored::{MemoryConfig, MemoryStore, Store, StoredConfig};
 use support::{Hands, Kept, Online, addr};
 
@@ -283,6 +283,57 @@ fn members_of_a_channel_get_hints() {
         world.lane.all().len() >= 6
     });
     assert_eq!(world.lane.all()[3..].iter().map(hint).collect::<Vec<_>>(), [(op::HEAD, 4, 7); 3]);
+}
+
+#[test]
+fn changes_of_large_groups_are_not_for_the_logs_thread() {
+    let world = World::new();
+    let _job = world.start();
+    let change = |group, kind: GroupChangeKind, channel, add: Vec<u64>| GroupChange {
+        group,
+        kind: kind.into(),
+        channel,
+        add,
+        ..GroupChange::default()
+    };
+    let (group, channel) = (7, 8);
+    let put = |channel_too, to, members| change(to, GroupChangeKind::Put, channel_too, members);
+    for put in [put(false, group, vec![1, 2]), put(true, channel, (1..300).collect())] {
+        world.append(world.record(0, Body::Change(put)).to_value());
+    }
+    // Nobody of them is there.
+    let many = GroupChange { remove: (1_000..1_300).collect(), ..change(group, GroupChangeKind::Members, false, vec![]) };
+    let changes = [
+        (change(group, GroupChangeKind::Members, false, vec![3]), false),
+        (many, true),
+        (put(false, group, vec![1]), false),
+        (change(group, GroupChangeKind::Delete, false, vec![]), false),
+        (change(channel, GroupChangeKind::Members, false, vec![1_000]), false),
+        (change(channel, GroupChangeKind::Convert, false, vec![]), true),
+        (put(true, channel, vec![1]), true),
+        (put(true, channel, (1..300).collect()), true),
+        (change(channel, GroupChangeKind::Delete, false, vec![]), true),
+    ];
+    for (change, is_large) in changes {
+        // Whatever was cold is warm, and the own thread is idle.
+        let inline = world.metrics.snapshot().inline;
+        wait_for("the log's thread applies", || {
+            let message = GroupMessage { group: change.group, body: "so".into(), ..GroupMessage::default() };
+            world.append(world.record(1, Body::Group(message)).to_value());
+            world.metrics.snapshot().inline > inline
+        });
+        let threads: Arc<Mutex<Vec<String>>> = Arc::default();
+        let seen = Arc::clone(&threads);
+        world.store.set_faults(move |call| {
+            if call == Call::Conv {
+                seen.lock().unwrap().push(thread::current().name().unwrap_or_default().to_owned());
+            }
+            Fate::Work
+        });
+        world.append(world.record(0, Body::Change(change.clone())).to_value());
+        world.settle();
+        assert_eq!(*threads.lock().unwrap() == ["inbox"], is_large, "{change:?} on {threads:?}");
+    }
 }
 
 #[test]

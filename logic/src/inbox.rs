@@ -3,8 +3,8 @@
 //! A request is read (`ask`, pure), the store is asked, and what has to be kept is written to the log; the answer comes when
 //! the log has it. Nothing here changes the store but acknowledgements: that is for whoever projects the log.
 //!
-//! A store in the process answers at once, and then a send costs no task: its answer comes on the log's thread. What has to be
-//! waited for runs on the runtime that this was made with.
+//! A store in the process answers most at once, and then a send costs no task: its answer comes on the log's thread. What the
+//! store answers later goes on where it is answered; what has to be waited for longer runs on the runtime that this was made with.
 
 mod accepted;
 mod answer;
@@ -194,13 +194,12 @@ impl Inbox {
                 self.write(manner, *write, later());
                 None
             }
-            Verdict::Later(coming) => {
+            // Goes on where the store answers: a task for it would be one more hop between threads.
+            coming @ Verdict::Later(_) => {
                 let (inbox, answerer) = (self.clone(), later());
-                self.parts.runtime.spawn(async move {
-                    match coming.await {
-                        Next::Answer(outcome) => answerer(inbox.told(manner, outcome), Thread::Other),
-                        Next::Write(write) => inbox.write(manner, *write, answerer),
-                    }
+                coming.tell(move |next| match next {
+                    Next::Answer(outcome) => answerer(inbox.told(manner, outcome), Thread::Other),
+                    Next::Write(write) => inbox.write(manner, *write, answerer),
                 });
                 None
             }

@@ -12,6 +12,7 @@ mod platform;
 mod row;
 mod sessions;
 pub mod stored;
+mod tell;
 mod verdict;
 
 pub use memory::MemoryRegistry;

@@ -28,6 +28,17 @@ impl<T> Verdict<T> {
         }
     }
 
+    /// Gives the answer on: now, or on the thread that brings it, which must not be held up. For answers that need no runtime.
+    pub fn tell(self, to: impl FnOnce(T) + Send + 'static)
+    where
+        T: 'static,
+    {
+        match self {
+            Self::Now(answer) => to(answer),
+            Self::Later(coming) => crate::tell::run(Box::pin(async move { to(coming.await) })),
+        }
+    }
+
     /// The next answer, which may have to be waited for too.
     pub fn and_then<U: Send + 'static>(self, next: impl FnOnce(T) -> Verdict<U> + Send + 'static) -> Verdict<U>
     where

@@ -32,6 +32,8 @@ macro_rules! on_every_store {
             basics::$test(&bench::memory(3, 5, StoredConfig::default()));
             let folder = tempfile::tempdir().unwrap();
             basics::$test(&bench::embedded(folder.path(), StoredConfig::default()));
+            let folder = tempfile::tempdir().unwrap();
+            basics::$test(&bench::forgetful(folder.path(), StoredConfig::default()));
         }
     )*};
 }
@@ -81,5 +83,16 @@ fn a_store_in_a_folder_says_it_too() {
         let _seed = Seed(seed);
         let folder = tempfile::tempdir().unwrap();
         fold_history(&bench::embedded(folder.path(), tight().0), &mut Dice::new(seed), 400);
+    }
+}
+
+#[test]
+fn a_store_that_remembers_nothing_says_it_too() {
+    for seed in 200..206 {
+        let _seed = Seed(seed);
+        let folder = tempfile::tempdir().unwrap();
+        let store = bench::forgetful(folder.path(), tight().0);
+        fold_history(&store, &mut Dice::new(seed), 300);
+        assert!(store.counters().cold > 1_000, "{:?}", store.counters());
     }
 }

@@ -64,6 +64,8 @@ impl Worker {
             self.env.metrics.heads.inc();
             self.replies.put_reply(|out| encoding.put_head(out, head));
         }
+        // Heartbeats tell it, also when logic does not know at once.
+        slot.inbox_pos = slot.inbox_pos.max(greeting.head);
     }
 
     /// The extended fields of HEARTBEAT_REPLY: the inbox head, at least everything that came for this session.

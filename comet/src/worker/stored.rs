@@ -135,6 +135,7 @@ impl Worker {
                         self.env.metrics.heads.inc();
                         gather.put_reply(|out| encoding.put_head(out, head));
                     }
+                    slot.inbox_pos = slot.inbox_pos.max(reply.ext.pos);
                 }
             }
             Err(refused) => {

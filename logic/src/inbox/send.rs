@@ -70,10 +70,11 @@ impl Inbox {
             Verdict::Later(coming) => {
                 self.late.begin(sending.addr);
                 let (inbox, answerer) = (self.clone(), later());
-                self.parts.runtime.spawn(async move {
+                let sent = async move {
                     let reserved = coming.await;
                     inbox.send_late(manner, Queued { sending, answerer }, offer, reserved).await;
-                });
+                };
+                Verdict::Later(Box::pin(sent)).tell(|()| {});
                 None
             }
         }

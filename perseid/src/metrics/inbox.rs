@@ -41,6 +41,9 @@ fn store(out: &mut Out<'_>, store: &EmbeddedStore) -> fmt::Result {
     out.gauge("store_uncommitted_bytes", "Bytes applied and not yet given to the disk", counters.uncommitted_bytes)?;
     out.gauge("store_disk_bytes", "Bytes of the store on disk", counters.disk_bytes)?;
     out.counter("store_rows", "Rows written", counters.rows)?;
+    let cold = [("read", counters.cold), ("refused", counters.cold_refused)].map(|(fate, count)| (vec![("fate", fate)], count));
+    out.counters("store_cold", "Questions that needed the store's disk", cold)?;
+    out.gauge("store_reads_waiting", "Questions that wait for the store's disk", counters.reads_waiting)?;
     out.histogram("store_commit_duration_seconds", "One commit", &histogram(&counters.commits))?;
     out.histogram("store_persist_duration_seconds", "One sync of what was committed", &histogram(&counters.persists))
 }

@@ -8,7 +8,7 @@ use super::conv::{Conv, ConvKind};
 use super::dedupe::Dedupe;
 use super::guards::Guards;
 use super::keys;
-use super::kv::{Broken, Closed, Rows};
+use super::kv::{Broken, Closed, Rows, reach};
 use super::reserve::Reservations;
 use super::rows::{Attrs, Member, TimelineMeta, TimelineRow};
 use super::step::{Bucket, ConvDone, ConvOp, Step, StepError};
@@ -49,6 +49,14 @@ pub(crate) struct ConvBucket {
     pub(crate) config: Arc<StoredConfig>,
     states: Cache<Conv, ConvState>,
     members: Cache<u64, Arc<[u64]>>,
+    /// What these caches were given since [`ConvBucket::begin`].
+    touched: Option<Touched>,
+}
+
+#[derive(Default)]
+struct Touched {
+    states: Vec<Conv>,
+    members: Vec<u64>,
 }
 
 impl ConvBucket {
@@ -65,6 +73,7 @@ impl ConvBucket {
             config: config.clone(),
             states: Cache::new(config.cache_bytes_max / 4),
             members: Cache::new(config.cache_bytes_max / 8),
+            touched: None,
         })
     }
 
@@ -72,20 +81,31 @@ impl ConvBucket {
     pub(crate) fn step(&mut self, step: &Step<ConvOp>) -> Result<Vec<ConvDone>, StepError> {
         let guard = self.guards.check(step.partition, step.boot, step.prev)?;
         self.begin();
-        let mut done = Vec::with_capacity(step.items.len());
-        for op in &step.items {
-            let fresh = op.offset > guard;
-            let outcome = if fresh { self.apply(op) } else { self.find_again(op) };
-            match outcome {
-                Ok(outcome) => done.push(ConvDone { offset: op.offset, fresh, outcome }),
-                Err(broken) => {
-                    self.roll_back();
-                    return Err(StepError::Down(broken.0));
-                }
-            }
+        let done = self.apply_all(&step.items, guard).and_then(reach::whole);
+        let done = done.map_err(|broken| {
+            self.roll_back();
+            StepError::Down(broken.0)
+        })?;
+        self.keep();
+        for op in step.items.iter().filter(|op| op.offset > guard && op.idem != 0) {
+            self.reservations.forget(op.conv, op.from, op.idem);
         }
         let last = step.items.last().map_or(step.last, |op| op.offset.max(step.last));
         self.guards.raise(&mut self.rows, step.partition, last);
+        Ok(done)
+    }
+
+    fn apply_all(&mut self, ops: &[ConvOp], guard: u64) -> Result<Vec<ConvDone>, Broken> {
+        let mut done = Vec::with_capacity(ops.len());
+        for op in ops {
+            let fresh = op.offset > guard;
+            match if fresh { self.apply(op) } else { self.find_again(op) } {
+                Ok(outcome) => done.push(ConvDone { offset: op.offset, fresh, outcome }),
+                // What the others need is missed now, too.
+                Err(_) if reach::looks_on() => {}
+                Err(broken) => return Err(broken),
+            }
+        }
         Ok(done)
     }
 
@@ -93,14 +113,29 @@ impl ConvBucket {
     pub(crate) fn begin(&mut self) {
         self.rows.begin();
         self.dedupe.begin();
+        self.touched = Some(Touched::default());
+    }
+
+    /// What was changed since [`ConvBucket::begin`] stays.
+    pub(crate) fn keep(&mut self) {
+        self.touched = None;
     }
 
     /// Takes back what was changed since [`ConvBucket::begin`].
     pub(crate) fn roll_back(&mut self) {
         self.rows.roll_back();
         self.dedupe.roll_back();
-        self.states.clear();
-        self.members.clear();
+        match self.touched.take() {
+            // Nothing is wrong with what was not touched.
+            Some(touched) if reach::has_missed() => {
+                touched.states.iter().for_each(|conv| self.states.remove(conv));
+                touched.members.iter().for_each(|group| self.members.remove(group));
+            }
+            _ => {
+                self.states.clear();
+                self.members.clear();
+            }
+        }
     }
 
     /// Nothing can be read or changed until another bucket takes the place of this one.
@@ -116,12 +151,17 @@ impl ConvBucket {
             return Ok(state);
         }
         let state = read_state(&self.rows, conv)?;
-        self.states.insert(conv, state.clone(), HEAD_BYTES);
+        if !reach::has_missed() {
+            self.set_state(conv, state.clone());
+        }
         Ok(state)
     }
 
     /// Remembers where a conversation stands.
     pub(crate) fn set_state(&mut self, conv: Conv, state: ConvState) {
+        if let Some(touched) = &mut self.touched {
+            touched.states.push(conv);
+        }
         self.states.insert(conv, state, HEAD_BYTES);
     }
 
@@ -152,19 +192,32 @@ impl ConvBucket {
             }
         }
         let members: Arc<[u64]> = members.into();
-        self.set_members_now(group, members.clone());
+        if !reach::has_missed() {
+            self.set_members_now(group, members.clone());
+        }
         Ok(members)
     }
 
     /// Remembers the members of a group.
     pub(crate) fn set_members_now(&mut self, group: u64, members: Arc<[u64]>) {
         let weight = members_bytes(&members);
+        if let Some(touched) = &mut self.touched {
+            touched.members.push(group);
+        }
         self.members.insert(group, members, weight);
     }
 
     /// The members of a channel are no longer what they were; who they are nobody asks on the way of a message.
     pub(crate) fn forget_members_now(&mut self, group: u64) {
         self.members.remove(&group);
+    }
+
+    /// Whether a user is a member of this group or channel now.
+    pub(crate) fn is_member_now(&self, group: u64, mid: u64) -> Result<bool, Broken> {
+        match self.members.peek(&group) {
+            Some(members) => Ok(members.binary_search(&mid).is_ok()),
+            None => Ok(self.member(group, mid)?.since().is_some()),
+        }
     }
 
     /// A member of a group, or somebody who was one.

@@ -11,12 +11,14 @@ use super::conv_bucket::{ConvBucket, ConvState, kind_of};
 use super::dedupe::DedupeKey;
 use super::event;
 use super::keys;
-use super::kv::Broken;
+use super::kv::{Broken, reach};
 use super::rows::{Attrs, OutcomeRow, TimelineMeta, TimelineRow, TrimmedRow};
 use super::step::{Change, ConvOp, ConvOutcome, Recipients, Rejection};
 
 /// Records of this age are never asked for as repetitions: dedupe looks three hours back at most.
 const DEDUPE_MS: u64 = 3 * 3_600_000;
+/// Rows that are looked at together, before they are trimmed.
+const ROWS_AT_ONCE: u64 = 64;
 /// Seconds that a room's first position counts: it stays below 2^53.
 const ROOM_SECONDS_MAX: u64 = (1 << 33) - 1;
 
@@ -53,9 +55,6 @@ impl ConvBucket {
             Some(first) => ConvOutcome::Duplicate { id: first.id, pos: first.pos },
             None => self.change(op, state)?,
         };
-        if op.idem != 0 {
-            self.reservations.forget(op.conv, op.from, op.idem);
-        }
         if let Some(what) = OutcomeRow::of(&outcome, op.ts_ms) {
             self.rows.put(keys::outcome(op.conv, op.offset), what.to_bytes());
         }
@@ -186,18 +185,29 @@ impl ConvBucket {
 
     /// Forgets the rows below `floor`. What a repetition of them would be known by stays while one can come.
     pub(crate) fn trim(&mut self, conv: Conv, state: &mut ConvState, floor: u64, now_ms: u64) -> Result<(), Broken> {
-        for pos in state.floor..floor {
-            let key = keys::timeline_row(conv, pos);
-            let Some(row) = self.row(conv, pos)? else { continue };
-            if row.idem != 0 && row.ts_ms.saturating_add(DEDUPE_MS) > now_ms {
-                let TimelineRow { ts_ms, offset, id, from, idem, hash, .. } = row;
-                self.rows.put(keys::trimmed(conv, pos), TrimmedRow { ts_ms, offset, id, from, idem, hash }.to_bytes());
-            }
-            self.rows.delete(key);
+        // A few at a time: who trims far has much to look at.
+        let mut from = state.floor;
+        while from < floor {
+            let to = floor.min(from.saturating_add(ROWS_AT_ONCE));
+            self.trim_rows(conv, from..to, now_ms)?;
+            from = to;
         }
         state.floor = floor.max(state.floor);
         let meta = TimelineMeta { floor: state.floor, head: state.head, id: state.id };
         self.rows.put(keys::timeline_row(conv, 0), meta.to_bytes());
+        Ok(())
+    }
+
+    fn trim_rows(&mut self, conv: Conv, positions: std::ops::Range<u64>, now_ms: u64) -> Result<(), Broken> {
+        let rows = reach::all(positions.map(|pos| Ok((pos, self.row(conv, pos)?))))?;
+        for (pos, row) in rows {
+            let Some(row) = row else { continue };
+            if row.idem != 0 && row.ts_ms.saturating_add(DEDUPE_MS) > now_ms {
+                let TimelineRow { ts_ms, offset, id, from, idem, hash, .. } = row;
+                self.rows.put(keys::trimmed(conv, pos), TrimmedRow { ts_ms, offset, id, from, idem, hash }.to_bytes());
+            }
+            self.rows.delete(keys::timeline_row(conv, pos));
+        }
         Ok(())
     }
 

@@ -10,6 +10,7 @@ mod counters;
 mod heal;
 mod later;
 mod open;
+mod readers;
 mod recent;
 mod shared;
 mod store;
@@ -23,12 +24,14 @@ use std::thread::JoinHandle;
 
 pub use config::{Condition, DiskFault, DiskUse, EmbeddedConfig, OnCondition, OpenError};
 pub use counters::{DURATIONS_SECONDS, Durations, EmbeddedCounters};
+use readers::Readers;
 use shared::{Shared, hold};
 
 /// The store in a folder. Closing or dropping it commits and syncs what was applied.
 pub struct EmbeddedStore {
     shared: Arc<Shared>,
     committer: Mutex<Option<JoinHandle<()>>>,
+    readers: Readers,
 }
 
 impl EmbeddedStore {
@@ -40,13 +43,15 @@ impl EmbeddedStore {
         let stored = Arc::new(config.stored.clone());
         let opened = open::open(&config, &stored)?;
         let folder = config.folder.clone();
+        let no_thread = |error: std::io::Error| OpenError::Disk { folder: folder.clone(), why: error.to_string() };
+        let readers = Readers::start(config.readers, config.reads_waiting_max).map_err(no_thread)?;
         let (shared, on_disk) = Shared::new(config, opened);
         let shared = Arc::new(shared);
         let committing = shared.clone();
         let thread = std::thread::Builder::new().name("store-commit".to_owned());
         let committer = thread.spawn(move || committer::run(committing, on_disk));
-        let committer = committer.map_err(|error| OpenError::Disk { folder, why: error.to_string() })?;
-        Ok(Self { shared, committer: Mutex::new(Some(committer)) })
+        let committer = committer.map_err(no_thread)?;
+        Ok(Self { shared, committer: Mutex::new(Some(committer)), readers })
     }
 
     /// Where the folder went that was there and could not be read: the store was begun anew.
@@ -58,7 +63,7 @@ impl EmbeddedStore {
     /// What happened since the store was opened.
     #[must_use]
     pub fn counters(&self) -> EmbeddedCounters {
-        self.shared.counters()
+        EmbeddedCounters { reads_waiting: self.readers.waiting() as u64, ..self.shared.counters() }
     }
 
     /// Commits and syncs what was applied, and takes no steps from then on; what was applied can still be read. Blocks for as

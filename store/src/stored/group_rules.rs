@@ -8,7 +8,7 @@ use super::conv_bucket::{ConvBucket, ConvState};
 use super::conv_rules::Append;
 use super::event;
 use super::keys;
-use super::kv::Broken;
+use super::kv::{Broken, reach};
 use super::rows::{Attrs, Interval};
 use super::step::{Change, ConvOp, ConvOutcome, Recipients, Rejection};
 
@@ -124,8 +124,9 @@ impl ConvBucket {
     /// Of those who are to come and go, those who really do.
     fn who_moves(&self, group: u64, comes: BTreeSet<u64>, goes: BTreeSet<u64>) -> Result<(Vec<u64>, Vec<u64>), Broken> {
         let (mut joined, mut left) = (Vec::new(), Vec::new());
-        for (mid, is_coming) in comes.into_iter().map(|mid| (mid, true)).chain(goes.into_iter().map(|mid| (mid, false))) {
-            match (self.member(group, mid)?.since(), is_coming) {
+        let who = comes.into_iter().map(|mid| (mid, true)).chain(goes.into_iter().map(|mid| (mid, false)));
+        for (mid, is_coming, member) in reach::all(who.map(|(mid, is_coming)| Ok((mid, is_coming, self.member(group, mid)?))))? {
+            match (member.since(), is_coming) {
                 (None, true) => joined.push(mid),
                 (Some(_), false) => left.push(mid),
                 _ => {}
@@ -169,8 +170,8 @@ impl ConvBucket {
         ts_ms: u64,
     ) -> Result<(), Broken> {
         let forget_ms = ts_ms.saturating_sub(self.config.retention.left_age_ms);
-        for (mid, joins) in joined.iter().map(|mid| (mid, true)).chain(left.iter().map(|mid| (mid, false))) {
-            let mut member = self.member(group, *mid)?;
+        let who = joined.iter().map(|mid| (*mid, true)).chain(left.iter().map(|mid| (*mid, false)));
+        for (mid, joins, mut member) in reach::all(who.map(|(mid, joins)| Ok((mid, joins, self.member(group, mid)?))))? {
             if joins {
                 member.intervals.push(Interval { join: pos, leave: 0, left_ms: 0 });
             } else if let Some(open) = member.intervals.last_mut() {
@@ -186,7 +187,7 @@ impl ConvBucket {
                 }
                 !goes
             });
-            self.rows.put(keys::member(group, *mid), member.to_bytes());
+            self.rows.put(keys::member(group, mid), member.to_bytes());
         }
         Ok(())
     }

@@ -3,14 +3,17 @@
 //! What was applied lies in the topmost layer until a committer takes it ([`Rows::freeze`]) and has brought it into the base
 //! ([`Rows::thaw`]); reads go through all of them. Without a base the topmost layer is the store.
 
+mod careful;
 mod key;
 mod layers;
+pub(crate) mod reach;
 mod scan;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 
+pub(crate) use careful::Careful;
 pub(crate) use key::Key;
 pub(crate) use layers::{Layer, Layers, Rows, View};
 
@@ -28,6 +31,11 @@ pub(crate) type Found = Option<Option<Bytes>>;
 pub(crate) trait Base: Send + Sync {
     /// The value of a key.
     fn get(&self, key: &Key) -> Result<Option<Bytes>, Broken>;
+
+    /// What of a key is known without waiting for anything.
+    fn known(&self, _: &Key) -> Found {
+        None
+    }
 
     /// Looks for those of the keys that were not found above.
     fn find(&self, keys: &[Key], found: &mut [Found]) -> Result<(), Broken> {

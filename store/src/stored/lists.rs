@@ -4,7 +4,7 @@ use super::conv::{Conv, ConvKind};
 use super::conv_bucket::kind_of;
 use super::engine::Engine;
 use super::keys;
-use super::kv::Broken;
+use super::kv::{Broken, reach};
 use super::read::{ConvHead, GroupView, HeadsPage};
 use super::rows::{ReadRow, Ref};
 
@@ -71,8 +71,8 @@ impl Engine {
             while let Some(start) = from {
                 let chunk = self.list(mid, kind, start)?;
                 from = if chunk.len() < CHUNK { None } else { chunk.last().and_then(|last| last.0.checked_add(1)) };
-                for (conv, read) in chunk {
-                    let Some(head) = self.head_of(mid, kind, conv, read)? else { continue };
+                let chunk = reach::all(chunk.into_iter().map(|(conv, read)| self.head_of(mid, kind, conv, read)))?;
+                for head in chunk.into_iter().flatten() {
                     if heads.len() >= limit {
                         return Ok(HeadsPage { heads, more: true });
                     }
@@ -89,14 +89,12 @@ impl Engine {
         let of = |seen: u64| if kind == ConvKind::Direct { Conv::direct(mid, seen) } else { Conv::Group(seen) };
         let prefix = keys::convs(mid, keys::list_sort(of(0)));
         let rows = user.rows.layers().range(prefix.and_u64(start), prefix.last_with_prefix(), false);
-        rows.take(CHUNK)
-            .map(|row| {
-                let seen = row?.0.last_u64();
-                let read = user.rows.get(&keys::read(mid, of(seen), false))?;
-                let read = read.map(|row| ReadRow::from_bytes(&row)).transpose()?.unwrap_or_default();
-                Ok((seen, read.read))
-            })
-            .collect()
+        reach::all(rows.take(CHUNK).map(|row| {
+            let seen = row?.0.last_u64();
+            let read = user.rows.get(&keys::read(mid, of(seen), false))?;
+            let read = read.map(|row| ReadRow::from_bytes(&row)).transpose()?.unwrap_or_default();
+            Ok((seen, read.read))
+        }))
     }
 
     /// The head of a conversation, if it is of this kind now.

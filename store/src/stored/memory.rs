@@ -113,7 +113,7 @@ impl Store for MemoryStore {
     fn sweep(&self, partition: u32, low_water: u64, now_ms: u64) -> Answer<()> {
         self.faulty(Call::Sweep, down, || {
             self.engine.raise_all(partition, low_water);
-            self.engine.sweep(now_ms, 0).map_err(|broken| StoreDown(broken.0))
+            self.engine.sweep(now_ms, 0, &|part| part()).map_err(|broken| StoreDown(broken.0))
         })
     }
 

@@ -111,6 +111,6 @@ impl ConvBucket {
         if self.state(Conv::Group(group))?.group().is_none() {
             return Ok(false);
         }
-        Ok(self.member(group, mid)?.since().is_some())
+        self.is_member_now(group, mid)
     }
 }

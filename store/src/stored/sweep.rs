@@ -21,8 +21,13 @@ const LOOKED_AT_MAX: usize = 1_000;
 const ROWS_MAX: usize = 10_000;
 /// Rows that are looked at or deleted before the bucket is free for others again.
 const CHUNK: usize = 500;
+/// What dedupe needs of rows that were trimmed is kept for so long.
+const TRIMMED_MS: u64 = 4 * 3_600_000;
 /// However little room there is on the disk, so much age is kept.
 const AGE_MIN_MS: u64 = 3_600_000;
+
+/// Does a part of a sweep.
+pub(crate) type Run<'a> = &'a dyn Fn(&dyn Fn() -> Result<(), Broken>) -> Result<(), Broken>;
 
 /// Where sweeps stopped.
 #[derive(Default)]
@@ -80,8 +85,9 @@ fn next_key(rows: Layers<'_>, after: Key, of_sort: u8) -> Result<Option<Key>, Br
 }
 
 impl Engine {
-    /// Forgets what is too old. `disk_bytes`: what the store takes on disk.
-    pub(crate) fn sweep(&self, now_ms: u64, disk_bytes: u64) -> Result<(), Broken> {
+    /// Forgets what is too old. `disk_bytes`: what the store takes on disk; `run`: does a part of it, and if that ended early
+    /// does it once more: it goes on where it stopped.
+    pub(crate) fn sweep(&self, now_ms: u64, disk_bytes: u64, run: Run<'_>) -> Result<(), Broken> {
         let retention = &self.config.retention;
         let halvings = self.places.halvings(disk_bytes, retention.disk_bytes_max);
         let shorter = |age_ms: u64| (age_ms >> halvings).max(AGE_MIN_MS.min(age_ms));
@@ -92,14 +98,15 @@ impl Engine {
             left_ms: retention.left_age_ms,
         };
         for number in 0..self.conv_buckets() {
-            self.sweep_dedupe(number)?;
-            self.sweep_timelines(number, ages)?;
-            self.sweep_members(number, ages)?;
-            self.sweep_rows(number, sort::OUTCOME, |row| Ok(OutcomeRow::from_bytes(row)?.ts_ms < before(now_ms, ages.left_ms)))?;
-            let dedupe_ms = 4 * 3_600_000;
-            self.sweep_rows(number, sort::TRIMMED, |row| Ok(TrimmedRow::from_bytes(row)?.ts_ms < before(now_ms, dedupe_ms)))?;
+            run(&|| self.sweep_dedupe(number))?;
+            run(&|| self.sweep_timelines(number, ages))?;
+            run(&|| self.sweep_members(number, ages))?;
+            let outcome_is_old = |row: &Bytes| Ok(OutcomeRow::from_bytes(row)?.ts_ms < before(now_ms, ages.left_ms));
+            run(&|| self.sweep_rows(number, sort::OUTCOME, outcome_is_old))?;
+            let trimmed_is_old = |row: &Bytes| Ok(TrimmedRow::from_bytes(row)?.ts_ms < before(now_ms, TRIMMED_MS));
+            run(&|| self.sweep_rows(number, sort::TRIMMED, trimmed_is_old))?;
         }
-        (0..self.user_buckets()).try_for_each(|number| self.sweep_inboxes(number, ages))
+        (0..self.user_buckets()).try_for_each(|number| run(&|| self.sweep_inboxes(number, ages)))
     }
 
     fn sweep_dedupe(&self, number: u32) -> Result<(), Broken> {
@@ -115,50 +122,40 @@ impl Engine {
     }
 
     fn sweep_timelines(&self, number: u32, ages: Ages) -> Result<(), Broken> {
-        let of = (sort::TIMELINE, number);
-        let mut place = self.places.place(of);
-        let mut deleted = 0;
-        for _ in 0..LOOKED_AT_MAX {
-            let Some(mut bucket) = self.conv_number(number) else { break };
-            let Some(key) = next_key(bucket.rows.layers(), place, of.0)? else {
-                self.places.set_place(of, None);
-                return Ok(());
-            };
-            let Some(conv) = keys::conv_before_number(&key) else { break };
+        self.sweep_each((sort::TIMELINE, number), |place| {
+            let Some(mut bucket) = self.conv_number(number) else { return Ok(None) };
+            let Some(key) = next_key(bucket.rows.layers(), place, sort::TIMELINE)? else { return Ok(None) };
+            let Some(conv) = keys::conv_before_number(&key) else { return Ok(None) };
             let trimmed = bucket.trim_by_age(conv, before(ages.now_ms, ages.timeline_ms), ages.now_ms, CHUNK)?;
-            deleted += trimmed;
-            if trimmed < CHUNK {
-                place = keys::timeline(conv).last_with_prefix();
-            }
-            if deleted >= DELETED_MAX {
-                break;
-            }
-        }
-        self.places.set_place(of, Some(place));
-        Ok(())
+            Ok(Some((trimmed, if trimmed < CHUNK { keys::timeline(conv).last_with_prefix() } else { place })))
+        })
     }
 
     fn sweep_inboxes(&self, number: u32, ages: Ages) -> Result<(), Broken> {
-        let of = (sort::INBOX, number);
-        let mut place = self.places.place(of);
+        self.sweep_each((sort::INBOX, number), |place| {
+            let Some(mut bucket) = self.user_number(number) else { return Ok(None) };
+            let Some(key) = next_key(bucket.rows.layers(), place, sort::INBOX)? else { return Ok(None) };
+            let Some(mid) = key.tail(1).first_chunk::<8>().map(|bytes| u64::from_be_bytes(*bytes)) else { return Ok(None) };
+            let trimmed = bucket.trim_by_age(mid, before(ages.now_ms, ages.inbox_ms), CHUNK)?;
+            Ok(Some((trimmed, if trimmed < CHUNK { keys::inbox(mid).last_with_prefix() } else { place })))
+        })
+    }
+
+    /// Looks at some inboxes or timelines. `look`: at the next one behind a place; gives how many rows it deleted and where to go
+    /// on, or that it was the last.
+    fn sweep_each(&self, of: (u8, u32), look: impl Fn(Key) -> Result<Option<(usize, Key)>, Broken>) -> Result<(), Broken> {
         let mut deleted = 0;
         for _ in 0..LOOKED_AT_MAX {
-            let Some(mut bucket) = self.user_number(number) else { break };
-            let Some(key) = next_key(bucket.rows.layers(), place, of.0)? else {
+            let Some((rows, place)) = look(self.places.place(of))? else {
                 self.places.set_place(of, None);
-                return Ok(());
+                break;
             };
-            let Some(mid) = key.tail(1).first_chunk::<8>().map(|bytes| u64::from_be_bytes(*bytes)) else { break };
-            let trimmed = bucket.trim_by_age(mid, before(ages.now_ms, ages.inbox_ms), CHUNK)?;
-            deleted += trimmed;
-            if trimmed < CHUNK {
-                place = keys::inbox(mid).last_with_prefix();
-            }
+            self.places.set_place(of, Some(place));
+            deleted += rows;
             if deleted >= DELETED_MAX {
                 break;
             }
         }
-        self.places.set_place(of, Some(place));
         Ok(())
     }
 
@@ -192,13 +189,14 @@ impl Engine {
             let rows: Result<Vec<_>, Broken> = bucket.rows.layers().range(from, to, false).take(CHUNK).collect();
             let rows = rows?;
             let is_over = rows.len() < CHUNK;
-            self.places.set_place(of, rows.last().filter(|_| !is_over).map(|row| row.0.and(&[0])));
             bucket.begin();
             let looked_at = rows.iter().try_for_each(|(key, value)| look(&mut bucket, *key, value));
             if let Err(broken) = looked_at {
                 bucket.roll_back();
                 return Err(broken);
             }
+            bucket.keep();
+            self.places.set_place(of, rows.last().filter(|_| !is_over).map(|row| row.0.and(&[0])));
             if is_over {
                 break;
             }
@@ -239,6 +237,7 @@ impl ConvBucket {
                 self.roll_back();
                 return Err(broken);
             }
+            self.keep();
             self.set_state(conv, state);
         }
         Ok(rows as usize)

@@ -9,7 +9,7 @@ use super::conv::Conv;
 use super::found::position_of;
 use super::guards::Guards;
 use super::keys;
-use super::kv::{Broken, Closed, Rows};
+use super::kv::{Broken, Closed, Rows, reach};
 use super::read::InboxView;
 use super::rows::{InboxMeta, ReadRow, Ref, number};
 use super::step::{Bucket, Effect, Entry, Step, StepError, UserDone, UserItem};
@@ -38,6 +38,14 @@ pub(crate) struct UserBucket {
     states: Cache<u64, InboxState>,
     /// Conversations that are in a user's list for certain.
     listed: Cache<(u64, Conv), ()>,
+    /// What a step under way has put into these caches.
+    touched: Option<Touched>,
+}
+
+#[derive(Default)]
+struct Touched {
+    states: Vec<u64>,
+    listed: Vec<(u64, Conv)>,
 }
 
 impl UserBucket {
@@ -50,6 +58,7 @@ impl UserBucket {
             config: config.clone(),
             states: Cache::new(config.cache_bytes_max / 8),
             listed: Cache::new(config.cache_bytes_max / 8),
+            touched: None,
         })
     }
 
@@ -57,31 +66,51 @@ impl UserBucket {
     pub(crate) fn step(&mut self, step: &Step<UserItem>, again: bool, now_ms: u64) -> Result<Vec<UserDone>, StepError> {
         let guard = self.guards.check(step.partition, step.boot, step.prev)?;
         self.rows.begin();
-        let mut done = Vec::with_capacity(step.items.len());
-        let mut concerned = HashSet::new();
-        for item in &step.items {
-            let fresh = item.offset > guard;
-            let pos = if fresh { self.apply(item) } else { self.find_again(item) };
-            match pos {
-                Ok(pos) => done.push(UserDone { offset: item.offset, mid: item.mid, pos, fresh }),
-                Err(broken) => return Err(self.failed(broken)),
-            }
-            if again && fresh && done.last().is_some_and(|done| done.pos != 0) {
-                concerned.insert(item.mid);
-            }
-        }
-        for mid in concerned {
-            self.renew(mid, now_ms).map_err(|broken| self.failed(broken))?;
-        }
+        self.touched = Some(Touched::default());
+        let done = self.apply_all(&step.items, guard, again.then_some(now_ms));
+        let done = done.and_then(reach::whole).map_err(|broken| self.failed(broken))?;
+        self.touched = None;
         let last = step.items.last().map_or(step.last, |item| item.offset.max(step.last));
         self.guards.raise(&mut self.rows, step.partition, last);
         Ok(done)
     }
 
+    /// `again_ms`: whoever gets something gets a new epoch, too, at this time.
+    fn apply_all(&mut self, items: &[UserItem], guard: u64, again_ms: Option<u64>) -> Result<Vec<UserDone>, Broken> {
+        let mut done = Vec::with_capacity(items.len());
+        let mut concerned = HashSet::new();
+        for item in items {
+            let fresh = item.offset > guard;
+            let pos = match if fresh { self.apply(item) } else { self.find_again(item) } {
+                Ok(pos) => pos,
+                // What the others need is missed now, too.
+                Err(_) if reach::looks_on() => continue,
+                Err(broken) => return Err(broken),
+            };
+            done.push(UserDone { offset: item.offset, mid: item.mid, pos, fresh });
+            if again_ms.is_some() && fresh && pos != 0 {
+                concerned.insert(item.mid);
+            }
+        }
+        for (mid, now_ms) in concerned.into_iter().zip(again_ms.into_iter().cycle()) {
+            self.renew(mid, now_ms)?;
+        }
+        Ok(done)
+    }
+
     fn failed(&mut self, broken: Broken) -> StepError {
         self.rows.roll_back();
-        self.states.clear();
-        self.listed.clear();
+        match self.touched.take() {
+            // Nothing is wrong with what was not touched.
+            Some(touched) if reach::has_missed() => {
+                touched.states.iter().for_each(|mid| self.states.remove(mid));
+                touched.listed.iter().for_each(|listed| self.listed.remove(listed));
+            }
+            _ => {
+                self.states.clear();
+                self.listed.clear();
+            }
+        }
         StepError::Down(broken.0)
     }
 
@@ -126,6 +155,9 @@ impl UserBucket {
         if self.rows.get(&key)?.is_none() {
             self.rows.put(key, number(0));
         }
+        if let Some(touched) = &mut self.touched {
+            touched.listed.push((mid, conv));
+        }
         self.listed.insert((mid, conv), (), LISTED_BYTES);
         Ok(())
     }
@@ -139,7 +171,7 @@ impl UserBucket {
             let floor = state.head - rows_max + 1;
             self.trim(mid, &mut state, floor);
         }
-        self.states.insert(mid, state, HEAD_BYTES);
+        self.set_state(mid, state);
         Ok(state.head)
     }
 
@@ -153,6 +185,13 @@ impl UserBucket {
     fn put_meta(&mut self, mid: u64, state: InboxState) {
         let meta = InboxMeta { epoch: state.epoch, floor: state.floor, head: state.head };
         self.rows.put(keys::inbox_row(mid, 0), meta.to_bytes());
+        self.set_state(mid, state);
+    }
+
+    fn set_state(&mut self, mid: u64, state: InboxState) {
+        if let Some(touched) = &mut self.touched {
+            touched.states.push(mid);
+        }
         self.states.insert(mid, state, HEAD_BYTES);
     }
 
@@ -194,7 +233,9 @@ impl UserBucket {
             return Ok(state);
         }
         let state = read_state(&self.rows, mid)?;
-        self.states.insert(mid, state, HEAD_BYTES);
+        if !reach::has_missed() {
+            self.set_state(mid, state);
+        }
         Ok(state)
     }
 

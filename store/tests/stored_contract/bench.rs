@@ -51,10 +51,22 @@ pub(crate) fn now<T>(verdict: Verdict<T>) -> T {
 
 /// A store in a folder; small, so that much happens.
 pub(crate) fn embedded(folder: &Path, stored: StoredConfig) -> EmbeddedStore {
+    EmbeddedStore::open(small(folder, stored)).unwrap()
+}
+
+/// One that remembers next to nothing, so that nearly everything has to be read from the disk by somebody who waits for it.
+pub(crate) fn forgetful(folder: &Path, stored: StoredConfig) -> EmbeddedStore {
+    let stored = StoredConfig { cache_bytes_max: 0, dedupe_bytes_max: 0, ..stored };
+    let store = EmbeddedStore::open(EmbeddedConfig { recent_bytes_max: 0, ..small(folder, stored) }).unwrap();
+    // As soon as anybody asks nobody waits for the disk where others wait for him.
+    now(store.inbox(1)).unwrap();
+    store
+}
+
+fn small(folder: &Path, stored: StoredConfig) -> EmbeddedConfig {
     let config = EmbeddedConfig::new(folder.to_owned(), stored, Arc::new(|| 2 * EPOCH));
     // Few rows are kept in memory: most reads go to the disk.
-    let small = EmbeddedConfig { commit_bytes: 10_000, rest_ms: 0, persist_ms: 20, recent_bytes_max: 10_000, ..config };
-    EmbeddedStore::open(small).unwrap()
+    EmbeddedConfig { commit_bytes: 10_000, rest_ms: 0, persist_ms: 20, recent_bytes_max: 10_000, ..config }
 }
 
 /// A store, and the offsets that it has been given of partition 0.

@@ -6,7 +6,8 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use perseid_log::{EventLog, Record};
 use perseid_protocol::trace::Open;
-use perseid_store::stored::step::{ConvOp, Step, UserItem};
+use perseid_store::stored::conv::Conv;
+use perseid_store::stored::step::{Change, ConvOp, Step, UserItem};
 use tracing::{error, info, warn};
 
 use super::Ports;
@@ -127,7 +128,7 @@ impl Engine {
         match next {
             Next::Conv(step) => {
                 let convs: Vec<_> = step.items.iter().map(|op| op.conv).collect();
-                if !store.is_warm(&convs, &[]) {
+                if !store.is_warm(&convs, &[]) || !step.items.iter().all(|op| self.is_small(op)) {
                     return None;
                 }
                 let _spans = self.traced_conv(&step);
@@ -147,6 +148,23 @@ impl Engine {
 
     fn traced_user(&self, step: &Step<UserItem>) -> Vec<Open> {
         self.traced.step("job.user", step.items.iter().map(|item| item.offset))
+    }
+
+    /// Whether a change takes no long time, though everything is in memory: a group may be as large as its list of members.
+    fn is_small(&self, op: &ConvOp) -> bool {
+        let listed = match &op.change {
+            Change::Put { members, .. } => members.len(),
+            Change::Members { add, remove } => return add.len().saturating_add(remove.len()) <= INLINE_ITEMS_MAX,
+            Change::Convert | Change::Delete => 0,
+            Change::Message { .. } | Change::RoomFrame { .. } | Change::Recall { .. } | Change::Block { .. } => return true,
+        };
+        let Conv::Group(group) = op.conv else { return true };
+        let is_there = |members: usize| listed.saturating_add(members) <= INLINE_ITEMS_MAX;
+        match self.ports.store.group(group).now() {
+            Some(Ok(group)) => is_there(group.map_or(0, |group| group.members.len())),
+            // Nobody knows how large it is without asking the disk.
+            Some(Err(_)) | None => false,
+        }
     }
 
     fn is_small_and_warm(&self, step: &Step<UserItem>) -> bool {

@@ -107,21 +107,30 @@ impl Disk {
 
 impl Base for Disk {
     fn get(&self, key: &Key) -> Result<Option<Bytes>, Broken> {
-        if let Some(row) = self.recent.get(key) {
-            return Ok(Some(row));
+        if let Some(known) = self.known(key) {
+            return Ok(known);
         }
+        self.ask(DiskUse::Read)?;
         self.rows.get(key.as_ref()).map(|value| value.map(Bytes::from)).map_err(|error| self.broken(&error))
+    }
+
+    fn known(&self, key: &Key) -> Found {
+        self.recent.get(key).map(Some)
     }
 
     fn find(&self, keys: &[Key], found: &mut [Found]) -> Result<(), Broken> {
         self.recent.find(keys, found);
         for (key, found) in keys.iter().zip(found).filter(|(_, found)| found.is_none()) {
+            self.ask(DiskUse::Read)?;
             *found = Some(self.rows.get(key.as_ref()).map_err(|error| self.broken(&error))?.map(Bytes::from));
         }
         Ok(())
     }
 
     fn range(&self, from: Key, to: Key, descending: bool) -> BaseRows<'_> {
+        if let Err(broken) = self.ask(DiskUse::Read) {
+            return Box::new(std::iter::once(Err(broken)));
+        }
         let rows = self.rows.range(from..=to);
         let row = |guard: fjall::Guard| {
             let (key, value) = guard.into_inner().map_err(|error| self.broken(&error))?;

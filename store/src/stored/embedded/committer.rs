@@ -69,8 +69,9 @@ impl Committer {
     }
 
     fn commit_layers(&mut self, flush: bool) -> Result<(), Broken> {
-        let disk = self.shared.disk()?;
-        self.wait_for_room(&disk)?;
+        let ground = self.shared.ground()?;
+        let disk = &ground.disk;
+        self.wait_for_room(disk)?;
         // Users first: on disk no inbox refers to what a timeline does not have.
         let (users, user_offsets) = self.shared.freeze_users();
         let (convs, conv_offsets) = self.shared.freeze_convs();
@@ -80,6 +81,7 @@ impl Committer {
         }
         let began = Instant::now();
         disk.commit(&[&convs, &users], flush)?;
+        ground.careful.committed(&[&users, &convs]);
         self.shared.counters.committed(began.elapsed(), convs.len() + users.len());
         self.shared.thaw();
         self.committed = lower(&conv_offsets, &user_offsets);

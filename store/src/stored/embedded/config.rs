@@ -17,6 +17,8 @@ pub enum DiskUse {
     Commit,
     /// Syncing what was written.
     Sync,
+    /// Reading what is not in memory; asked on the thread that waits for it.
+    Read,
 }
 
 /// Asked before each use of the disk; an error is taken for the disk's own. Tests make disks fail here.
@@ -61,6 +63,10 @@ pub struct EmbeddedConfig {
     pub page_cache_bytes_max: u64,
     /// Bytes of messages committed last that are kept in memory.
     pub recent_bytes_max: usize,
+    /// Threads that read what is not in memory, for those who must not wait for the disk. At least 1.
+    pub readers: usize,
+    /// Reads that may wait for them; more are refused. One takes about a KiB.
+    pub reads_waiting_max: usize,
     /// A folder that can't be read when the store is opened is moved aside and a new one is begun, which is filled again from
     /// the log. Never for an error of the disk, and never while it runs: the folder may hold what the log no longer has.
     pub move_aside: bool,
@@ -86,6 +92,8 @@ impl EmbeddedConfig {
             journal_bytes_max: 256 << 20,
             page_cache_bytes_max: 64 << 20,
             recent_bytes_max: 64 << 20,
+            readers: 2,
+            reads_waiting_max: 32_768,
             move_aside: true,
             disk_fault: Arc::new(|_| Ok(())),
             on_condition: Arc::new(|_| {}),

@@ -35,6 +35,12 @@ pub struct EmbeddedCounters {
     pub uncommitted_bytes: u64,
     /// Bytes on disk.
     pub disk_bytes: u64,
+    /// Questions that were given to the threads that read from disk.
+    pub cold: u64,
+    /// Questions that were refused, because too many waited for those threads.
+    pub cold_refused: u64,
+    /// Questions that wait for them now.
+    pub reads_waiting: u64,
 }
 
 #[derive(Default)]
@@ -66,6 +72,8 @@ pub(super) struct Counters {
     persists: Histogram,
     failures: AtomicU64,
     reopened: AtomicU64,
+    cold: AtomicU64,
+    cold_refused: AtomicU64,
 }
 
 impl Counters {
@@ -86,6 +94,12 @@ impl Counters {
         self.reopened.fetch_add(1, Relaxed);
     }
 
+    /// A question went to the readers, or was refused by them.
+    pub(super) fn cold(&self, taken: bool) {
+        let counter = if taken { &self.cold } else { &self.cold_refused };
+        counter.fetch_add(1, Relaxed);
+    }
+
     pub(super) fn read(&self, uncommitted_bytes: usize, disk_bytes: u64) -> EmbeddedCounters {
         EmbeddedCounters {
             rows: self.rows.load(Relaxed),
@@ -95,6 +109,9 @@ impl Counters {
             reopened: self.reopened.load(Relaxed),
             uncommitted_bytes: uncommitted_bytes as u64,
             disk_bytes,
+            cold: self.cold.load(Relaxed),
+            cold_refused: self.cold_refused.load(Relaxed),
+            reads_waiting: 0,
         }
     }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::committer::Offsets;
 use super::config::{Condition, DiskUse};
 use super::open::{self, Opened};
-use super::shared::{Health, Shared, hold};
+use super::shared::{Ground, Health, Shared, hold};
 use crate::stored::engine::Buckets;
 
 /// Bytes that a disk has to take before a broken store is opened anew.
@@ -107,9 +107,9 @@ impl Shared {
         }
         self.engine.all_convs().for_each(|mut bucket| bucket.close());
         self.engine.all_users().for_each(|mut bucket| bucket.close());
-        let Some(disk) = hold(&self.disk).take() else { return Ok(()) };
-        let readers = Arc::downgrade(&disk);
-        drop(disk);
+        let Some(ground) = hold(&self.ground).take() else { return Ok(()) };
+        let readers = Arc::downgrade(&ground.disk);
+        drop(ground);
         for _ in 0..READERS_MS {
             if readers.strong_count() == 0 {
                 return Ok(());
@@ -128,7 +128,7 @@ impl Shared {
     }
 
     fn stand_on(&self, opened: Opened) {
-        *hold(&self.disk) = Some(opened.disk);
+        *hold(&self.ground) = Some(Ground { disk: opened.disk, careful: opened.careful });
         self.engine.stand_on(opened.buckets, opened.boot);
         self.conv_bytes.store(0, Ordering::SeqCst);
         self.user_bytes.store(0, Ordering::SeqCst);

@@ -11,7 +11,7 @@ use crate::stored::config::StoredConfig;
 use crate::stored::conv_bucket::ConvBucket;
 use crate::stored::engine::Buckets;
 use crate::stored::keys::sort;
-use crate::stored::kv::{Base, Broken, Key, Rows, SharedBase};
+use crate::stored::kv::{Base, Broken, Careful, Key, Rows};
 use crate::stored::rows::{number, read_number};
 use crate::stored::user_bucket::UserBucket;
 
@@ -21,6 +21,8 @@ const FORMAT: u64 = 1;
 /// A store that was opened.
 pub(super) struct Opened {
     pub(super) disk: Arc<Disk>,
+    /// What the buckets stand on.
+    pub(super) careful: Arc<Careful>,
     pub(super) buckets: Buckets,
     /// The life of the store: that of its folder, because what one process wrote the next one reads.
     pub(super) boot: u64,
@@ -62,17 +64,17 @@ pub(super) fn open_folder(config: &EmbeddedConfig, stored: &Arc<StoredConfig>) -
     if format > FORMAT {
         return Err(OpenError::Newer { folder, format });
     }
-    let (buckets, boot) = buckets(&disk, stored).map_err(unreadable)?;
-    Ok(Opened { disk, buckets, boot, moved_to: None })
+    let careful = Careful::new(disk.clone());
+    let (buckets, boot) = buckets(&disk, &careful, stored).map_err(unreadable)?;
+    Ok(Opened { disk, careful, buckets, boot, moved_to: None })
 }
 
 /// The buckets as a store on disk has them, and its life.
-pub(super) fn buckets(disk: &Arc<Disk>, stored: &Arc<StoredConfig>) -> Result<(Buckets, u64), Broken> {
-    let base: SharedBase = disk.clone();
-    let mut rows = Rows::new(Some(base.clone()));
+fn buckets(disk: &Disk, careful: &Arc<Careful>, stored: &Arc<StoredConfig>) -> Result<(Buckets, u64), Broken> {
+    let mut rows = Rows::over(careful);
     let boot = life(&mut rows, disk)?;
     let conv = ConvBucket::load(rows, 0, boot, [random(), random()], stored)?;
-    let user = UserBucket::load(Rows::new(Some(base)), 0, boot, stored)?;
+    let user = UserBucket::load(Rows::over(careful), 0, boot, stored)?;
     Ok((Buckets { convs: vec![conv], users: vec![user] }, boot))
 }
 

@@ -12,6 +12,8 @@ use crate::stored::kv::{Found, Key, Layer};
 /// What a row costs besides its bytes: its key, its handle, its place in the map, its allocation.
 const ROW_OVERHEAD_BYTES: usize = size_of::<(Key, Bytes)>() * 3 / 2 + 32;
 const COPIED_BYTES_MAX: usize = 1_024;
+/// Of these sorts: bodies, and the small rows that live sessions change again and again.
+const KEPT: [u8; 4] = [sort::TIMELINE, sort::MEMBER, sort::CURSORS, sort::READ];
 /// Rows taken under one lock, so that readers wait for no more than these.
 const ROWS_AT_ONCE: usize = 64;
 
@@ -28,7 +30,7 @@ fn copy(row: &Bytes) -> Bytes {
 }
 
 fn is_kept(key: &Key) -> bool {
-    key.as_ref().first() == Some(&sort::TIMELINE)
+    key.as_ref().first().is_some_and(|sort| KEPT.contains(sort))
 }
 
 impl Recent {

@@ -13,7 +13,7 @@ use super::heal::offsets_of;
 use super::later::Promise;
 use super::open::Opened;
 use crate::stored::engine::Engine;
-use crate::stored::kv::{Broken, Layer};
+use crate::stored::kv::{Broken, Careful, Layer};
 use crate::stored::step::{Bucket, StepError};
 
 /// Whether the store works.
@@ -40,11 +40,21 @@ struct Work {
     is_closed: bool,
 }
 
+/// What the store stands on: its disk, and the way in which buckets read it.
+#[derive(Clone)]
+pub(super) struct Ground {
+    pub(super) disk: Arc<Disk>,
+    pub(super) careful: Arc<Careful>,
+}
+
 pub(super) struct Shared {
     pub(super) engine: Engine,
     pub(super) config: EmbeddedConfig,
     pub(super) moved_to: Option<PathBuf>,
-    pub(super) disk: Mutex<Option<Arc<Disk>>>,
+    pub(super) ground: Mutex<Option<Ground>>,
+    /// Somebody has asked for what is stored: from here on nobody waits for the disk while he holds a bucket. What is applied
+    /// before is applied faster.
+    is_asked: AtomicBool,
     work: Mutex<Work>,
     wake: Condvar,
     /// The committer sleeps: whoever has work for it wakes it.
@@ -80,7 +90,8 @@ impl Shared {
             engine,
             config,
             moved_to: opened.moved_to,
-            disk: Mutex::new(Some(opened.disk)),
+            ground: Mutex::new(Some(Ground { disk: opened.disk, careful: opened.careful })),
+            is_asked: AtomicBool::new(false),
             work: Mutex::default(),
             wake: Condvar::new(),
             is_asleep: AtomicBool::new(false),
@@ -137,7 +148,11 @@ impl Shared {
     }
 
     pub(super) fn disk(&self) -> Result<Arc<Disk>, Broken> {
-        hold(&self.disk).clone().ok_or_else(|| Broken("it is being opened anew".to_owned()))
+        self.ground().map(|ground| ground.disk)
+    }
+
+    pub(super) fn ground(&self) -> Result<Ground, Broken> {
+        hold(&self.ground).clone().ok_or_else(|| Broken("it is being opened anew".to_owned()))
     }
 
     pub(super) fn freeze_convs(&self) -> (Arc<Layer>, Offsets) {
@@ -180,6 +195,14 @@ impl Shared {
     }
 
     // ---- the callers' side
+
+    /// Whether anybody but the job reads; `now`: somebody does.
+    pub(super) fn is_asked(&self, now: bool) -> bool {
+        if now && !self.is_asked.load(Ordering::Relaxed) {
+            self.is_asked.store(true, Ordering::Relaxed);
+        }
+        self.is_asked.load(Ordering::Relaxed)
+    }
 
     /// Whether steps can be taken.
     pub(super) fn may_step(&self) -> Result<(), StepError> {

@@ -2,10 +2,12 @@
 
 use super::EmbeddedStore;
 use super::later::promise;
+use super::shared::Shared;
 use crate::Verdict;
 use crate::stored::conv::{Conv, ConvKind};
 use crate::stored::engine::Engine;
 use crate::stored::kv::Broken;
+use crate::stored::kv::reach;
 use crate::stored::read::{
     DeviceCursor, GroupView, HeadsPage, InboxPage, InboxView, Message, OpenInbox, OpenedInbox, OutOfRange, PageBound, Pull,
     PullError, Reserve, Reserved, StoreDown, TimelinePage,
@@ -17,25 +19,75 @@ fn down(broken: Broken) -> StoreDown {
     StoreDown(broken.0)
 }
 
-fn no_answer<T>() -> Answer<T> {
-    Verdict::Now(Err(StoreDown("it gave no answer".to_owned())))
-}
-
-impl EmbeddedStore {
-    fn read<T>(&self, read: impl FnOnce(&Engine) -> Result<T, Broken>) -> Answer<T> {
-        Verdict::Now(self.shared.may_read().and_then(|()| read(&self.shared.engine)).map_err(down))
-    }
-
+impl Shared {
     /// The answer, when everything applied so far survives this process.
     fn when_committed<T: Send + 'static>(&self, answer: T) -> Answer<T> {
         let (promise, committed) = promise();
-        self.shared.wait_for_commit(promise);
+        self.wait_for_commit(promise);
         Verdict::Later(Box::pin(async move {
             match committed.await {
                 Some(Ok(())) => Ok(answer),
                 Some(Err(broken)) => Err(down(broken)),
                 None => Err(StoreDown("it was closed, or its disk failed".to_owned())),
             }
+        }))
+    }
+}
+
+impl EmbeddedStore {
+    /// The answer at once, if it needs no disk. Else one of the readers waits for it. What is read must change nothing before all
+    /// it needs is there.
+    fn read<T: Send + 'static>(&self, read: impl Fn(&Engine) -> Result<T, Broken> + Send + 'static) -> Answer<T> {
+        self.shared.is_asked(true);
+        let shared = self.shared.clone();
+        let read = move || shared.may_read().and_then(|()| read(&shared.engine));
+        match reach::in_memory(&read) {
+            Some(answer) => Verdict::Now(answer.map_err(down)),
+            None => self.read_later(read),
+        }
+    }
+
+    fn read_later<T: Send + 'static>(&self, read: impl Fn() -> Result<T, Broken> + Send + 'static) -> Answer<T> {
+        let (promise, answered) = promise();
+        let shared = self.shared.clone();
+        let taken = self.readers.take(Box::new(move || {
+            promise.keep(shared.ground().and_then(|ground| ground.careful.run(read)).flatten());
+        }));
+        self.shared.counters.cold(taken);
+        if !taken {
+            return Verdict::Now(Err(StoreDown("too many wait for its disk".to_owned())));
+        }
+        Verdict::Later(Box::pin(async move {
+            let closed = || Err(StoreDown("it was closed".to_owned()));
+            answered.await.map_or_else(closed, |answer| answer.map_err(down))
+        }))
+    }
+
+    /// A step at once, if it needs no disk. Else whoever waits for it takes it, on his own thread: he has nothing else to do.
+    fn step<T: Send + 'static>(
+        &self,
+        step: impl Fn(&Engine) -> Result<(Vec<T>, usize), StepError> + Send + 'static,
+        bucket: Bucket,
+    ) -> Verdict<Result<Vec<T>, StepError>> {
+        let shared = self.shared.clone();
+        let step = move || shared.may_step().and_then(|()| step(&shared.engine));
+        let shared = self.shared.clone();
+        let applied = move |done: Result<(Vec<T>, usize), StepError>| {
+            let (done, bytes) = done?;
+            shared.applied(bucket, bytes);
+            Ok(done)
+        };
+        // Before anybody asks nobody is held up.
+        if !self.shared.is_asked(false) {
+            return Verdict::Now(applied(step()));
+        }
+        if let Some(done) = reach::in_memory(&step) {
+            return Verdict::Now(applied(done));
+        }
+        let shared = self.shared.clone();
+        Verdict::Later(Box::pin(async move {
+            let done = shared.ground().and_then(|ground| ground.careful.run(step));
+            applied(done.unwrap_or_else(|broken| Err(StepError::Down(broken.0))))
         }))
     }
 
@@ -86,21 +138,11 @@ impl Store for EmbeddedStore {
     }
 
     fn conv(&self, step: Step<ConvOp>) -> Verdict<Result<Vec<ConvDone>, StepError>> {
-        let (done, bytes) = match self.shared.may_step().and_then(|()| self.shared.engine.conv_step(&step)) {
-            Ok(done) => done,
-            Err(error) => return Verdict::Now(Err(error)),
-        };
-        self.shared.applied(Bucket::Conv(0), bytes);
-        Verdict::Now(Ok(done))
+        self.step(move |engine| engine.conv_step(&step), Bucket::Conv(0))
     }
 
     fn user(&self, step: Step<UserItem>, again: bool) -> Verdict<Result<Vec<UserDone>, StepError>> {
-        let (done, bytes) = match self.shared.may_step().and_then(|()| self.shared.engine.user_step(&step, again)) {
-            Ok(done) => done,
-            Err(error) => return Verdict::Now(Err(error)),
-        };
-        self.shared.applied(Bucket::User(0), bytes);
-        Verdict::Now(Ok(done))
+        self.step(move |engine| engine.user_step(&step, again), Bucket::User(0))
     }
 
     fn sweep(&self, partition: u32, low_water: u64, now_ms: u64) -> Answer<()> {
@@ -109,7 +151,11 @@ impl Store for EmbeddedStore {
         }
         self.shared.engine.raise_all(partition, low_water);
         let disk_bytes = self.shared.disk().map_or(0, |disk| disk.bytes());
-        let swept = self.shared.engine.sweep(now_ms, disk_bytes).map_err(down);
+        let run = |part: &dyn Fn() -> Result<(), Broken>| match self.shared.is_asked(false) {
+            true => self.shared.ground()?.careful.run(part)?,
+            false => part(),
+        };
+        let swept = self.shared.engine.sweep(now_ms, disk_bytes, &run).map_err(down);
         self.applied();
         Verdict::Now(swept)
     }
@@ -130,78 +176,78 @@ impl Store for EmbeddedStore {
         if !self.shared.is_well() && self.shared.may_read().is_err() {
             return Verdict::Now(Ok(Reserved::Rebuilding));
         }
-        self.read(|engine| engine.conv(reserve.conv).reserve(&reserve))
+        self.read(move |engine| engine.conv(reserve.conv).reserve(&reserve))
     }
 
     fn open_inbox(&self, open: OpenInbox) -> Answer<OpenedInbox> {
         // While the disk fails nobody's cursor moves, and sessions come in all the same.
         let may_move = self.shared.may_step().is_ok();
-        match self.read(|engine| engine.user(open.mid).open(&open, may_move)).now() {
-            Some(Ok((opened, true))) if may_move => self.when_committed(opened),
-            Some(Ok((opened, _))) => Verdict::Now(Ok(opened)),
-            Some(Err(down)) => Verdict::Now(Err(down)),
-            None => no_answer(),
-        }
+        let opened = self.read(move |engine| engine.user(open.mid).open(&open, may_move));
+        let shared = self.shared.clone();
+        opened.and_then(move |opened| match opened {
+            Ok((opened, true)) if may_move => shared.when_committed(opened),
+            opened => Verdict::Now(opened.map(|(opened, _)| opened)),
+        })
     }
 
     fn inbox(&self, mid: u64) -> Answer<InboxView> {
-        self.read(|engine| engine.user(mid).inbox(mid))
+        self.read(move |engine| engine.user(mid).inbox(mid))
     }
 
     fn sync(&self, mid: u64, after: u64, bound: PageBound) -> Answer<Result<InboxPage, OutOfRange>> {
-        self.read(|engine| engine.sync(mid, after, bound))
+        self.read(move |engine| engine.sync(mid, after, bound))
     }
 
     fn ack(&self, mid: u64, device: &str, pos: u64, now_ms: u64) -> Answer<Result<u64, OutOfRange>> {
         if let Err(error) = self.shared.may_step() {
             return Verdict::Now(Err(StoreDown(error.to_string())));
         }
-        match self.read(|engine| engine.user(mid).ack(mid, device, pos, now_ms)).now() {
-            Some(Ok(Ok((pos, true)))) => self.when_committed(Ok(pos)),
-            Some(Ok(Ok((pos, false)))) => Verdict::Now(Ok(Ok(pos))),
-            Some(Ok(Err(out_of_range))) => Verdict::Now(Ok(Err(out_of_range))),
-            Some(Err(down)) => Verdict::Now(Err(down)),
-            None => no_answer(),
-        }
+        let device = device.to_owned();
+        let held = self.read(move |engine| engine.user(mid).ack(mid, &device, pos, now_ms));
+        let shared = self.shared.clone();
+        held.and_then(move |held| match held {
+            Ok(Ok((pos, true))) => shared.when_committed(Ok(pos)),
+            held => Verdict::Now(held.map(|held| held.map(|(pos, _)| pos))),
+        })
     }
 
     fn devices(&self, mid: u64) -> Answer<Vec<DeviceCursor>> {
-        self.read(|engine| engine.user(mid).devices(mid))
+        self.read(move |engine| engine.user(mid).devices(mid))
     }
 
     fn find(&self, mid: u64, id: u64, rows_max: usize) -> Answer<Option<u64>> {
-        self.read(|engine| engine.find(mid, id, rows_max))
+        self.read(move |engine| engine.find(mid, id, rows_max))
     }
 
     fn pull(&self, pull: Pull) -> Answer<Result<TimelinePage, PullError>> {
-        self.read(|engine| engine.pull(&pull))
+        self.read(move |engine| engine.pull(&pull))
     }
 
     fn row(&self, conv: Conv, pos: u64) -> Answer<Option<Message>> {
-        self.read(|engine| Ok(engine.timeline_row(conv, pos)?.map(|row| row.into_message(conv, pos))))
+        self.read(move |engine| Ok(engine.timeline_row(conv, pos)?.map(|row| row.into_message(conv, pos))))
     }
 
     fn head(&self, conv: Conv) -> Answer<u64> {
-        self.read(|engine| Ok(engine.conv(conv).state(conv)?.head))
+        self.read(move |engine| Ok(engine.conv(conv).state(conv)?.head))
     }
 
     fn heads(&self, mid: u64, after: (u16, u64), only: Option<ConvKind>, limit: usize) -> Answer<HeadsPage> {
-        self.read(|engine| engine.heads(mid, after, only, limit))
+        self.read(move |engine| engine.heads(mid, after, only, limit))
     }
 
     fn read_pos(&self, mid: u64, conv: Conv, by: u64) -> Answer<u64> {
-        self.read(|engine| engine.read_pos(mid, conv, by))
+        self.read(move |engine| engine.read_pos(mid, conv, by))
     }
 
     fn group(&self, id: u64) -> Answer<Option<GroupView>> {
-        self.read(|engine| engine.group(id))
+        self.read(move |engine| engine.group(id))
     }
 
     fn is_member(&self, id: u64, mid: u64) -> Answer<bool> {
-        self.read(|engine| engine.conv(Conv::Group(id)).is_member(id, mid))
+        self.read(move |engine| engine.conv(Conv::Group(id)).is_member(id, mid))
     }
 
     fn is_blocked(&self, by: u64, peer: u64) -> Answer<bool> {
-        self.read(|engine| engine.is_blocked(by, peer))
+        self.read(move |engine| engine.is_blocked(by, peer))
     }
 }

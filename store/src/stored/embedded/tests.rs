@@ -1,5 +1,6 @@
 //! A disk that fails, a folder that can't be read, too much that is not committed.
 
+mod cold;
 mod torn;
 
 use std::io;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::scan::Scan;
-use super::{Base, Broken, Found, Key, SharedBase};
+use super::{Base, Broken, Careful, Found, Key, SharedBase};
 
 /// Rows that are not in the base yet; no value = deleted.
 pub(crate) type Layer = BTreeMap<Key, Option<Bytes>>;
@@ -61,6 +61,8 @@ pub(crate) struct Rows {
     top: Layer,
     frozen: Option<Arc<Layer>>,
     base: Option<SharedBase>,
+    /// The same base, for those who read when the bucket is free for others again.
+    free: Option<SharedBase>,
     top_bytes: usize,
     frozen_bytes: usize,
     /// What the keys written since [`Rows::begin`] were in the topmost layer.
@@ -71,8 +73,13 @@ pub(crate) struct Rows {
 impl Rows {
     /// Rows over a base; without one they are all there is.
     pub(crate) fn new(base: Option<SharedBase>) -> Self {
-        let top = Layer::new();
-        Self { top, frozen: None, base, top_bytes: 0, frozen_bytes: 0, undo: Vec::new(), undo_bytes: 0 }
+        let (top, free) = (Layer::new(), base.clone());
+        Self { top, frozen: None, base, free, top_bytes: 0, frozen_bytes: 0, undo: Vec::new(), undo_bytes: 0 }
+    }
+
+    /// Rows over a base that is not waited for while they are held.
+    pub(crate) fn over(base: &Arc<Careful>) -> Self {
+        Self { free: Some(base.free()), ..Self::new(Some(base.held())) }
     }
 
     /// To read through.
@@ -90,9 +97,9 @@ impl Rows {
         self.layers().above_base(key)
     }
 
-    /// What they stand on.
+    /// What they stand on, to be read when the bucket is free for others again.
     pub(crate) fn base(&self) -> Option<SharedBase> {
-        self.base.clone()
+        self.free.clone()
     }
 
     /// The rows with this prefix, ascending.
@@ -188,7 +195,7 @@ impl Rows {
     pub(crate) fn view(&self, from: Key, to: Key) -> View {
         let top =
             if from > to { Layer::new() } else { self.top.range(from..=to).map(|(key, value)| (*key, value.clone())).collect() };
-        View { top, frozen: self.frozen.clone(), base: self.base.clone() }
+        View { top, frozen: self.frozen.clone(), base: self.free.clone() }
     }
 }
 
