@@ -7,3 +7,5 @@ pub(crate) mod proxy;
 pub(crate) mod sys;
 pub mod tls;
 pub mod websocket;
+
+pub use listener::{is_in_use, patiently};

@@ -3,6 +3,7 @@
 use std::net::{SocketAddr, TcpListener};
 
 use anyhow::{Context, Result};
+use perseid_comet::net::{is_in_use, patiently};
 use perseid_wire::{TlsFiles, WireTls};
 
 use crate::config::Settings;
@@ -12,7 +13,8 @@ use crate::config::Settings;
 /// # Errors
 /// An address that can't be listened on.
 pub fn bind(addrs: &[SocketAddr], what: &str) -> Result<Vec<TcpListener>> {
-    addrs.iter().map(|addr| TcpListener::bind(addr).with_context(|| format!("can't listen on {addr} ({what})"))).collect()
+    let bind = |addr: &SocketAddr| patiently(is_in_use, || TcpListener::bind(addr));
+    addrs.iter().map(|addr| bind(addr).with_context(|| format!("can't listen on {addr} ({what})"))).collect()
 }
 
 /// The certificates of `[cluster]`, if there are any.

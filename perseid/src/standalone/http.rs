@@ -6,6 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use axum::Router;
 use perseid_comet::ForeignPages;
+use perseid_comet::net::{is_in_use, patiently};
 use perseid_logic::{Access, Api, Metrics, Scope, ServeLimits};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -19,7 +20,8 @@ pub(crate) fn bind_http(addrs: &[SocketAddr]) -> Result<Vec<TcpListener>> {
     addrs
         .iter()
         .map(|addr| {
-            let listener = TcpListener::bind(addr).with_context(|| format!("can't listen on {addr} (HTTP)"))?;
+            let listener =
+                patiently(is_in_use, || TcpListener::bind(addr)).with_context(|| format!("can't listen on {addr} (HTTP)"))?;
             listener.set_nonblocking(true)?;
             Ok(listener)
         })

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use perseid_log::{Disk, EmbeddedConfig, EmbeddedLog, EventLog, Record, Topic};
+use perseid_comet::net::patiently;
+use perseid_log::{Disk, EmbeddedConfig, EmbeddedLog, EventLog, LogError, Record, Topic};
 use perseid_logic::Accept;
 use perseid_rpc::{LogRecord, PushMsg};
 use prost::Message;
@@ -29,7 +30,8 @@ pub(super) fn open(settings: &Settings, disk: Arc<dyn Disk>) -> Result<EmbeddedL
         disk,
         ..EmbeddedConfig::default()
     };
-    let log = EmbeddedLog::open(&dir, config).context("can't open the event log")?;
+    let is_held = |error: &LogError| matches!(error, LogError::InUse { .. });
+    let log = patiently(is_held, || EmbeddedLog::open(&dir, config.clone())).context("can't open the event log")?;
     let status = log.status();
     if status.counters.torn_bytes > 0 {
         tracing::warn!(bytes = status.counters.torn_bytes, "a torn tail of the event log was cut off: never acknowledged");

@@ -4,6 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context, Result};
 use perseid_comet::Comet;
+use perseid_comet::net::patiently;
 use perseid_job::inbox::{Inbox as InboxAtEnd, InboxJob, InboxMetrics, Ports, RoomKeep};
 use perseid_job::{Lanes, Routes};
 use perseid_log::{EmbeddedLog, EventLog};
@@ -12,7 +13,7 @@ use perseid_logic::{Inbox, InboxParts, Metrics, Relay, Traces};
 use perseid_protocol::push::Delivery;
 use perseid_protocol::trace::Spans;
 use perseid_store::SessionRegistry;
-use perseid_store::stored::{Condition, DiskFault, EmbeddedConfig, EmbeddedStore, Retention, StoredConfig};
+use perseid_store::stored::{Condition, DiskFault, EmbeddedConfig, EmbeddedStore, OpenError, Retention, StoredConfig};
 use tokio::runtime::Handle;
 
 use super::logic_config::stored_config;
@@ -120,12 +121,14 @@ impl Stored {
 }
 
 fn open(settings: &Settings, disk: DiskFault) -> Result<EmbeddedStore> {
-    let store = EmbeddedStore::open(EmbeddedConfig {
+    let config = EmbeddedConfig {
         uncommitted_bytes_max: settings.stored.uncommitted_bytes_max,
         disk_fault: disk,
         on_condition: Arc::new(say),
         ..EmbeddedConfig::new(settings.node.data_dir.join(STORE_DIR), store_config(settings), Arc::new(unix_ms))
-    })?;
+    };
+    let is_held = |error: &OpenError| matches!(error, OpenError::Locked(_));
+    let store = patiently(is_held, || EmbeddedStore::open(config.clone()))?;
     if let Some(moved_to) = store.moved_to() {
         tracing::warn!(to = %moved_to.display(), "the store could not be read and was moved aside: it is filled again from the log");
     }
