@@ -123,7 +123,7 @@ fn first_frames() {
             neighbours.are_well(what);
         }
         // Refused as an extended session, it is told why.
-        for (what, body) in [("no JSON", "hello"), ("wrong type", r#"{"mid":"12"}"#), ("wrong room", r#"{"room_id":"x"}"#)] {
+        for (what, body) in [("no JSON", "hello"), ("wrong type", r#"{"mid":[12]}"#), ("wrong room", r#"{"room_id":"x"}"#)] {
             let mut client = Client::connect(&server, transport);
             client.send(&frame::extended(AUTH, 1, &Extended::default(), body.as_bytes()));
             assert_extended_end(&client.end(), transport, UNAUTHENTICATED, what);

@@ -75,6 +75,14 @@ impl LateSends {
         lock(&self.queues).of.insert(addr, VecDeque::new());
     }
 
+    /// All of a session that wait behind the one that is dealt with.
+    pub(super) fn all_of(&self, addr: SessionAddr) -> VecDeque<Queued> {
+        let mut queues = lock(&self.queues);
+        let all = queues.of.get_mut(&addr).map(std::mem::take).unwrap_or_default();
+        queues.bytes -= all.iter().map(|queued| queued.sending.cost()).sum::<usize>();
+        all
+    }
+
     /// The next of a session; `None`: there is none, and the session has none that waits any more.
     pub(super) fn next(&self, addr: SessionAddr) -> Option<Queued> {
         let mut queues = lock(&self.queues);

@@ -1,5 +1,6 @@
 //! SEND_MSG: reserved, written, answered when the log has it.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -83,37 +84,26 @@ impl Inbox {
     /// Sends what waited for the store, and then what came behind it meanwhile, in order.
     async fn send_late(self: Arc<Self>, manner: Manner, first: Queued, offer: Offer, reserved: Result<Reserved, StoreDown>) {
         let addr = first.sending.addr;
-        let mut is_broken = !self.send_one(manner, first, offer, reserved);
+        self.send_one(manner, first, offer, reserved);
         while let Some(queued) = self.late.next(addr) {
-            if is_broken {
-                let behind = "a message sent before this one was not accepted: send both again, in their order";
-                (queued.answerer)(self.told(manner, Err(StoredRefusal::unavailable(behind))), Thread::Other);
-                continue;
-            }
             let offer = self.offer(&queued.sending);
             let reserved = self.reserve(&queued.sending, offer).get().await;
-            is_broken = !self.send_one(manner, queued, offer, reserved);
+            self.send_one(manner, queued, offer, reserved);
         }
     }
 
-    /// Whether what follows may be sent.
-    fn send_one(
-        self: &Arc<Self>,
-        manner: Manner,
-        mut queued: Queued,
-        offer: Offer,
-        reserved: Result<Reserved, StoreDown>,
-    ) -> bool {
-        match self.decide(&mut queued.sending, offer, reserved) {
-            Ok(write) => {
-                self.write(manner, write, queued.answerer);
-                true
-            }
-            Err(outcome) => {
-                let goes_on = outcome.is_ok();
-                (queued.answerer)(self.told(manner, outcome), Thread::Other);
-                goes_on
-            }
+    /// Sends one. If its client is to send it again, what is in flight behind it is refused: it would come before it.
+    fn send_one(self: &Arc<Self>, manner: Manner, mut queued: Queued, offer: Offer, reserved: Result<Reserved, StoreDown>) {
+        let outcome = match self.decide(&mut queued.sending, offer, reserved) {
+            Ok(write) => return self.write(manner, write, queued.answerer),
+            Err(outcome) => outcome,
+        };
+        // Taken before the answer: what is sent when that is known was not in flight.
+        let behind = if is_to_come_again(&outcome) { self.late.all_of(queued.sending.addr) } else { VecDeque::new() };
+        (queued.answerer)(self.told(manner, outcome), Thread::Other);
+        for queued in behind {
+            let behind = "a message sent before this one was not accepted: send both again, in their order";
+            (queued.answerer)(self.told(manner, Err(StoredRefusal::unavailable(behind))), Thread::Other);
         }
     }
 
@@ -204,6 +194,12 @@ impl Sending {
         let ext = Extension { id, from, cid, kind: kind.to_frame(), flags, ..self.to.ext() };
         StoredReply { ext, ..StoredReply::default() }
     }
+}
+
+/// Whether the same message is to be sent once more, as opposed to those that are accepted or refused for good.
+fn is_to_come_again(outcome: &StoredOutcome) -> bool {
+    let again = [Refusal::Unavailable, Refusal::Unknown, Refusal::RateLimited];
+    outcome.as_ref().is_err_and(|refusal| again.contains(&refusal.refusal))
 }
 
 /// Why what was asked for may not be written.

@@ -169,6 +169,7 @@ fn read_marks_reach_the_other_devices_and_the_peer() {
     for cid in 1..=3 {
         ann.send(1, 9, cid, "x");
     }
+    bob.pushed_where("the last", |frame| frame.extended.is_some_and(|ext| ext.cid == 3));
     let read = |conv_pos| Extended { kind: 1, conv: 7, conv_pos, ..Extended::default() };
     assert_eq!(bob.granted(READ, read(2), b"").0.conv_pos, 2);
     for (person, conv) in [(&mut ann, 9), (&mut tablet, 7)] {
