@@ -217,6 +217,27 @@ fn a_read_that_hangs_holds_up_nobody_else() {
 }
 
 #[test]
+fn what_is_refused_for_good_takes_nothing_behind_it_along() {
+    let dir = tempfile::tempdir().unwrap();
+    let (world, ann, bob) = World::cold(dir.path());
+    let mut cyd = world.live(CYD);
+    world.gate.close();
+    let to_strangers = Extended { kind: 2, conv: 5, cid: 1, ..Extended::default() };
+    let refused = cyd.begin(SEND, to_strangers, b"who are you");
+    world.gate.hang(1);
+    let to_eve = |cid| Extended { kind: 1, conv: EVE, cid, ..Extended::default() };
+    let sent: Vec<i32> = (1..=3).map(|cid| cyd.begin(SEND, to_eve(cid), b"hello")).collect();
+    beat(&mut cyd);
+    world.gate.open();
+    assert_eq!(cyd.answer(refused).json()["reason"], "NOT_MEMBER");
+    for seq in sent {
+        assert_eq!(cyd.answer(seq).op, SEND + 1);
+    }
+    drop((ann, bob, cyd));
+    world.stop();
+}
+
+#[test]
 fn a_session_that_leaves_while_it_waits_is_no_trouble() {
     let dir = tempfile::tempdir().unwrap();
     let (world, mut ann, mut bob) = World::cold(dir.path());
