@@ -15,20 +15,6 @@ fn keyed(collapse: u64, body: &str) -> Push {
     Push { collapse, ..push(1000, body.to_owned()) }
 }
 
-/// Pushes to a session that does not read until its socket is full and stays so.
-fn fill(test: &TestComet, key: &str) {
-    let mut looks = 0;
-    eventually("its socket is full", || {
-        looks += 1;
-        if test.sum(|metrics| &metrics.blocked) == 0 {
-            looks = 0;
-            test.push_key(key, push(1000, vec![0; 100_000]));
-        }
-        // The kernel moves things about for a while.
-        looks > 20
-    });
-}
-
 /// What comes up to `last`, but for what filled the socket.
 fn read_up_to(client: &mut Client, last: &str) -> Vec<String> {
     let mut texts = Vec::new();
@@ -44,7 +30,7 @@ fn read_up_to(client: &mut Client, last: &str) -> Vec<String> {
 /// A session with a full socket, in a room.
 fn stuck(test: &TestComet, wire: Wire) -> Client {
     let client = test.login_narrow(wire, &auth_in("k", ROOM, &[1000]));
-    fill(test, "k");
+    fill(test, "k", || push(1000, vec![0; 100_000]));
     client
 }
 

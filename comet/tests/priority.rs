@@ -27,20 +27,6 @@ fn priority_of(number: u32) -> Priority {
     }
 }
 
-/// Pushes to a session that does not read until its socket is full and stays so.
-fn fill(test: &TestComet, key: &str) {
-    let mut looks = 0;
-    eventually("its socket is full", || {
-        looks += 1;
-        if test.sum(|metrics| &metrics.blocked) == 0 {
-            looks = 0;
-            test.push_key(key, Push { priority: Priority::Low, ..push(1000, vec![0; 10_000]) });
-        }
-        // The kernel moves things about for a while.
-        looks > 20
-    });
-}
-
 /// Numbers of what comes up to the push with `last`, but for what filled the socket; in order.
 fn read_up_to(client: &mut Client, last: u32) -> Vec<u32> {
     let mut numbers = Vec::new();
@@ -70,7 +56,7 @@ const BYTES_MAX: usize = PUSHES as usize * LEN / 2 + PUSHES as usize * 40;
 fn overfill(config: Config, wire: Wire, put: impl Fn(&TestComet, Push)) -> [usize; 3] {
     let test = TestComet::start(Config { write_stall_ms: 600_000, ..config });
     let mut client = test.login_narrow(wire, &auth_in("k", ROOM, &[1000]));
-    fill(&test, "k");
+    fill(&test, "k", || Push { priority: Priority::Low, ..push(1000, vec![0; 10_000]) });
     for number in 0..PUSHES {
         put(&test, ranked(number, priority_of(number)));
         // Not more at a time than any bound.

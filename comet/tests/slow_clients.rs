@@ -28,27 +28,12 @@ fn number_of(got: &Got) -> u32 {
     number
 }
 
-/// Pushes to a session that does not read until its socket is full and stays so.
-fn fill(test: &TestComet, key: &str) {
-    let before = test.sum(|metrics| &metrics.blocked);
-    let mut looks = 0;
-    eventually("its socket is full", || {
-        looks += 1;
-        if test.sum(|metrics| &metrics.blocked) <= before {
-            looks = 0;
-            test.push_key(key, push(1000, vec![0; 100_000]));
-        }
-        // The kernel moves things about for a while.
-        looks > 20
-    });
-}
-
 /// A narrow session for each wire, its key the wire's name, its socket full.
 fn stuck_sessions(test: &TestComet) -> Vec<Client> {
     let stuck = |wire: &Wire| {
         let key = format!("{wire:?}");
         let client = test.login_narrow(*wire, &auth_in(&key, ROOM, &[1000]));
-        fill(test, &key);
+        fill(test, &key, || push(1000, vec![0; 100_000]));
         client
     };
     WIRES.iter().map(stuck).collect()
@@ -100,7 +85,7 @@ fn a_room_holds_nothing_for_those_who_have_left() {
     for wire in WIRES {
         let mut reader = test.login(wire, &auth_in("reader", ROOM, &[]));
         let mut stuck = test.login_narrow(wire, &auth_in("stuck", ROOM, &[1000]));
-        fill(&test, "stuck");
+        fill(&test, "stuck", || push(1000, vec![0; 100_000]));
         for number in 0..20 {
             test.push_room(ROOM, push(1, numbered(number, 10_000)));
             assert_eq!(number_of(&reader.next_frame()), number);
@@ -132,7 +117,7 @@ fn frames_of_the_old_room_that_wait_in_the_queue_are_not_sent() {
     let test = TestComet::start(Config { write_stall_ms: 600_000, ..config() });
     for wire in WIRES {
         let mut client = test.login_narrow(wire, &auth_in("k", ROOM, &[1000]));
-        fill(&test, "k");
+        fill(&test, "k", || push(1000, vec![0; 100_000]));
         let before = test.comet.queued_bytes();
         // A direct push takes what the room has for it into its queue.
         for number in 0..5 {

@@ -15,7 +15,6 @@ mod metrics;
 pub mod progress;
 mod project;
 mod show;
-mod wait;
 
 pub use driver::{CatchUpError, Inbox, InboxJob, Ports, StartError};
 pub use meaning::{RoomKeep, Senseless};

@@ -8,7 +8,6 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -25,16 +24,7 @@ fn now_ms() -> u64 {
 }
 
 fn now<T>(verdict: Verdict<T>) -> T {
-    let mut coming = match verdict {
-        Verdict::Now(answer) => return answer,
-        Verdict::Later(coming) => coming,
-    };
-    loop {
-        match coming.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(answer) => return answer,
-            Poll::Pending => std::thread::sleep(Duration::from_millis(1)),
-        }
-    }
+    verdict.wait()
 }
 
 /// Nanoseconds of CPU by name of thread.

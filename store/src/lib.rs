@@ -14,6 +14,7 @@ mod sessions;
 pub mod stored;
 mod tell;
 mod verdict;
+mod wait;
 
 pub use memory::MemoryRegistry;
 pub use sessions::{Counts, KeyTaken, NewSession, Restored, SessionRegistry, SessionRow, Takeover};

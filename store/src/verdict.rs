@@ -28,6 +28,14 @@ impl<T> Verdict<T> {
         }
     }
 
+    /// Waits for it on this thread, however long it takes. A store whose answers need a runtime brings it along.
+    pub fn wait(self) -> T {
+        match self {
+            Self::Now(answer) => answer,
+            Self::Later(coming) => crate::wait::run(coming),
+        }
+    }
+
     /// Gives the answer on: now, or on the thread that brings it, which must not be held up. For answers that need no runtime.
     pub fn tell(self, to: impl FnOnce(T) + Send + 'static)
     where

@@ -244,3 +244,18 @@ pub(crate) fn seeds(count: u64) -> Vec<u64> {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
     (0..count).map(|nth| (now.as_nanos() as u64).wrapping_add(nth * 7919)).collect()
 }
+
+/// Pushes these to a session that does not read until its socket is full and stays so.
+pub(crate) fn fill(test: &TestComet, key: &str, mut one: impl FnMut() -> Push) {
+    let before = test.sum(|metrics| &metrics.blocked);
+    let mut looks = 0;
+    eventually("its socket is full", || {
+        looks += 1;
+        if test.sum(|metrics| &metrics.blocked) <= before {
+            looks = 0;
+            test.push_key(key, one());
+        }
+        // The kernel moves things about for a while.
+        looks > 20
+    });
+}

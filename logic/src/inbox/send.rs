@@ -30,6 +30,8 @@ pub(super) struct Sending {
     cid: u64,
     quiet: bool,
     pub(super) body: Bytes,
+    /// By what a repetition is told from another message with its `cid`.
+    hash: u64,
     now_ms: u64,
     /// Goes on until it is answered; `None`, as a rule: it is not traced.
     span: Option<Box<Open>>,
@@ -123,7 +125,7 @@ impl Inbox {
             conv: sending.to.conv,
             from: sending.mid,
             idem: sending.cid,
-            hash: fingerprint::of_body(&sending.body),
+            hash: sending.hash,
             id: offer.id,
             hold: offer.allowed.is_ok(),
             now_ms: sending.now_ms,
@@ -167,7 +169,8 @@ impl Inbox {
 impl Sending {
     pub(super) fn of(request: &StoredRequest<'_>, to: Named, cid: u64, quiet: bool) -> Self {
         let StoredRequest { mid, addr, now_ms, .. } = *request;
-        Self { addr, mid, to, cid, quiet, body: Bytes::copy_from_slice(request.body), now_ms, span: None }
+        let (body, hash) = (Bytes::copy_from_slice(request.body), fingerprint::of_body(request.body));
+        Self { addr, mid, to, cid, quiet, body, hash, now_ms, span: None }
     }
 
     fn write(&mut self, id: u64, kind: ConvKind) -> Write {
@@ -181,7 +184,7 @@ impl Sending {
             ts_ms: self.now_ms,
             from: self.mid,
             idem: self.cid,
-            hash: fingerprint::of_body(&self.body),
+            hash: self.hash,
             body: Some(body),
             ..LogRecord::default()
         };

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll, Wake, Waker};
 
 use bytes::Bytes;
 use perseid_store::Verdict;
@@ -26,27 +25,9 @@ pub(crate) fn memory(conv_buckets: u32, user_buckets: u32, stored: StoredConfig)
     MemoryStore::new(MemoryConfig { conv_buckets, user_buckets, boot: 1, stored, clock })
 }
 
-struct Unpark(std::thread::Thread);
-
-impl Wake for Unpark {
-    fn wake(self: Arc<Self>) {
-        self.0.unpark();
-    }
-}
-
 /// The answer, however long it takes.
 pub(crate) fn now<T>(verdict: Verdict<T>) -> T {
-    let mut coming = match verdict {
-        Verdict::Now(answer) => return answer,
-        Verdict::Later(coming) => coming,
-    };
-    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
-    loop {
-        match coming.as_mut().poll(&mut Context::from_waker(&waker)) {
-            Poll::Ready(answer) => return answer,
-            Poll::Pending => std::thread::park(),
-        }
-    }
+    verdict.wait()
 }
 
 /// A store in a folder; small, so that much happens.

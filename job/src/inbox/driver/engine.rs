@@ -16,7 +16,6 @@ use super::traced::Traced;
 use crate::driver::Seldom;
 use crate::inbox::progress::{Done, Ends, Follows, Next, Progress, Stop};
 use crate::inbox::show::{Applied, ShownCounts, show};
-use crate::inbox::wait::wait;
 
 /// Entries of inboxes that are written on the log's thread at once.
 const INLINE_ITEMS_MAX: usize = 256;
@@ -105,18 +104,18 @@ impl Engine {
         let store = &self.ports.store;
         Some(match next {
             Next::Load => {
-                let loaded = wait(store.load(self.ports.partition));
+                let loaded = store.load(self.ports.partition).wait();
                 let status = self.log.status();
                 Done::Loaded(loaded, Ends { first: status.first, end: status.end }, (self.ports.clock)())
             }
-            Next::Prepare(prepare) => Done::Prepared(wait(store.prepare(prepare))),
+            Next::Prepare(prepare) => Done::Prepared(store.prepare(prepare).wait()),
             Next::Conv(step) => {
                 let _spans = self.traced_conv(&step);
-                Done::Conv(wait(store.conv(step)))
+                Done::Conv(store.conv(step).wait())
             }
             Next::User(step, again) => {
                 let _spans = self.traced_user(&step);
-                Done::User(wait(store.user(step, again)))
+                Done::User(store.user(step, again).wait())
             }
             Next::Records { .. } | Next::Stopped(_) => return None,
         })

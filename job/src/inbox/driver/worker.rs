@@ -13,7 +13,6 @@ use super::sink::Sink;
 use super::{Shared, lock};
 use crate::driver::Seldom;
 use crate::inbox::show::{Hint, channel_push};
-use crate::inbox::wait::wait;
 use crate::outlet::Outlet;
 
 /// Between two looks at retention, and at what the store may have lost while nothing came.
@@ -141,7 +140,7 @@ impl Worker<'_> {
     /// To the members who are online; who is not sees it when he comes.
     fn give_hint(&mut self, hint: Hint) {
         let ports = &self.shared.ports;
-        let Ok(Some(group)) = wait(ports.store.group(hint.group)) else { return };
+        let Ok(Some(group)) = ports.store.group(hint.group).wait() else { return };
         let push = Arc::new(channel_push(hint));
         let mut sessions = Vec::new();
         let mut hints = 0;
@@ -196,7 +195,7 @@ impl Worker<'_> {
         self.look_after(next);
         let ports = &self.shared.ports;
         // Guards were moved above, under every check; this is retention.
-        if let Err(error) = wait(ports.store.sweep(ports.partition, 0, (ports.clock)())) {
+        if let Err(error) = ports.store.sweep(ports.partition, 0, (ports.clock)()).wait() {
             warn!(%error, "retention of stored messages waits");
         }
     }

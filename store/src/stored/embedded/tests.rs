@@ -6,7 +6,6 @@ mod torn;
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -27,16 +26,7 @@ fn config(folder: &Path) -> EmbeddedConfig {
 
 /// The answer, however long it takes.
 fn now<T>(verdict: Verdict<T>) -> T {
-    let mut coming = match verdict {
-        Verdict::Now(answer) => return answer,
-        Verdict::Later(coming) => coming,
-    };
-    loop {
-        match coming.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(answer) => return answer,
-            Poll::Pending => std::thread::sleep(Duration::from_millis(1)),
-        }
-    }
+    verdict.wait()
 }
 
 fn prepare(store: &EmbeddedStore) {

@@ -1,12 +1,10 @@
-//! Waits for an answer on a thread that may wait.
+//! [`Verdict::wait`](crate::Verdict::wait): a thread that may wait, waits.
 
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake};
 use std::thread::{self, Thread};
-
-use perseid_store::Verdict;
 
 struct Unpark(Thread);
 
@@ -16,15 +14,8 @@ impl Wake for Unpark {
     }
 }
 
-/// The answer, however long it takes. A store whose answers need a runtime brings it along.
-pub(super) fn wait<T>(verdict: Verdict<T>) -> T {
-    match verdict {
-        Verdict::Now(answer) => answer,
-        Verdict::Later(coming) => wait_for(coming),
-    }
-}
-
-fn wait_for<T>(mut coming: Pin<Box<dyn Future<Output = T> + Send>>) -> T {
+/// Parks this thread until the answer is there.
+pub(crate) fn run<T>(mut coming: Pin<Box<dyn Future<Output = T> + Send>>) -> T {
     let waker = Arc::new(Unpark(thread::current())).into();
     let mut context = Context::from_waker(&waker);
     loop {
@@ -39,6 +30,7 @@ fn wait_for<T>(mut coming: Pin<Box<dyn Future<Output = T> + Send>>) -> T {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Verdict;
 
     /// Pending until another thread wakes it.
     #[test]
@@ -53,7 +45,7 @@ mod tests {
             }
             Poll::Ready(polls)
         });
-        assert_eq!(wait(Verdict::Later(Box::pin(coming))), 3);
-        assert_eq!(wait(Verdict::Now(7)), 7);
+        assert_eq!(Verdict::Later(Box::pin(coming)).wait(), 3);
+        assert_eq!(Verdict::Now(7).wait(), 7);
     }
 }
